@@ -15463,8 +15463,7 @@ MTL_DEF mtl_status mtl_do_class(const mtl_operation *op, mtl_frame *f)
     return mtl__do_answer(op, f, numbers, has ? 1 : op->columns);
 }
 
-/* to: the probabilities of ordered classes with the score `from`; weights[0]: `rows` cuts, whose thresholds
-   go to `by`. */
+/* to: probabilities of ordered classes by the score `from`; weights[0]: `rows` cuts; by: thresholds. */
 MTL_DEF MTL__RARE mtl_status mtl_do_ordinal(const mtl_operation *op, mtl_frame *f)
 {
     mtl__ordinal_thresholds(op->weights[0], op->rows, mtl__at(f, op->by));
@@ -15535,8 +15534,7 @@ struct mtl_maker {
     size_t count;
     unsigned state, values, chosen;         /* reals of a sequence's state, of a step's values; flags */
     int logits;
-    mtl_real *constants;                    /* what operations keep beside the model's weights; NULL while all
-                                               is counted */
+    mtl_real *constants;                    /* of operations, beside the model's weights; NULL: counting */
     size_t constant_count;
     mtl_error *err;
 };
@@ -15872,9 +15870,8 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
 
 /* Element loss of an output x against y and its slope. With e = x - y: mse e^2; mae |e|; huber e^2/2 inside
    delta, delta(|e| - delta/2) outside (Huber 1964). bce, of a logit and 0 or 1, with p = 1 / (1 + exp -x):
-   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y; with a class's weight w
-   -w y log p in the first place (PyTorch's pos_weight). poisson, of the logarithm of what is expected:
-   exp x - y x, the log y! left out. */
+   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y; with a class's weight
+   first -w y log p (PyTorch's pos_weight). poisson, x the log of what is expected: exp x - y x, no log y!. */
 static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y, mtl_real *slope)
 {
     const mtl_real e = x - y, size = e < 0 ? -e : e;
@@ -15949,8 +15946,7 @@ static void mtl__loss_backward(mtl_run *run, void *data)
     else mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
 }
 
-/* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
-   name: of the probabilities. */
+/* The loss of x against the targets in `how`, whose other members are filled in. name: of probabilities. */
 static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how,
                                                    mtl_activation *x, const char *name)
 {
@@ -16165,8 +16161,7 @@ static void mtl__lm_answer_block(mtl_run *run, const mtl__lm *lm, mtl_activation
     mtl_arena_release(run->arena, mark);
 }
 
-/* What all rows of x predict, into b, which says where to. Logits are made for some rows at a time: those of
-   all could be more than memory has. */
+/* What all rows of x predict, to where b says; some rows at a time, as all logits may be more than memory. */
 static void mtl__lm_predict(mtl_run *run, const mtl__lm *lm, mtl_activation *x, mtl__lm_block *b)
 {
     const size_t block = 1 + MTL__LM_LOGITS / lm->classes;
@@ -17164,8 +17159,7 @@ static mtl_activation *mtl__gazetteer_forward(mtl_run *run, const mtl_space *spa
 typedef struct mtl__chain {
     size_t labels;                          /* C */
     mtl_tensor *transitions, *start, *end;  /* [C][C], from and to; [C]; [C] */
-    const int *needs;                       /* [C] the label that must stand before this one, unless it does
-                                               itself; -1: any may. NULL: any before any */
+    const int *needs;                       /* [C] which label, or itself, must come before; -1, NULL: any */
 } mtl__chain;
 
 /* What is done with a sequence. */
@@ -17282,8 +17276,7 @@ static int mtl__lattice_label(const mtl__lattice *l, size_t n)
     return l->labels ? l->labels[l->packing->caller_row[n]] : MTL_MISSING;
 }
 
-/* How a sequence is labelled; *breaks: two labels that the scheme does not allow. A missing one between
-   them makes all possible. */
+/* How a sequence is labelled; *breaks: neighbours that the scheme refuses (a missing one between is fine). */
 static int mtl__lattice_labelled(const mtl__lattice *l, size_t b, int *breaks)
 {
     const size_t steps = (size_t)l->packing->lengths[b];
@@ -17461,18 +17454,13 @@ static void mtl__lattice_back_group(const mtl__kernels *kernels, const mtl__latt
     }
 }
 
-/* Sequences [b, end), MTL__SEQUENCES of them at a time. */
-static void mtl__lattice_forward_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+/* Sequences [b, end), MTL__SEQUENCES of them at a time; once there is a w they go back. */
+static void mtl__lattice_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
 {
+    const mtl__lattice *l = (const mtl__lattice *)pass;
     for (; b < end; b += MTL__SEQUENCES)
-        mtl__lattice_forward_group(kernels, (const mtl__lattice *)pass, b, mtl__at_most(b + MTL__SEQUENCES,
-                                                                                        end));
-}
-static void mtl__lattice_back_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
-{
-    for (; b < end; b += MTL__SEQUENCES)
-        mtl__lattice_back_group(kernels, (const mtl__lattice *)pass, b, mtl__at_most(b + MTL__SEQUENCES,
-                                                                                     end));
+        (l->w ? mtl__lattice_back_group : mtl__lattice_forward_group)(kernels, l, b,
+                                                                      mtl__at_most(b + MTL__SEQUENCES, end));
 }
 
 static void mtl__lattice_forward(mtl_run *run, mtl__lattice *l)
@@ -17480,7 +17468,7 @@ static void mtl__lattice_forward(mtl_run *run, mtl__lattice *l)
     l->a = mtl__run_reals(run, l->x->rows, l->stride);
     l->norm = mtl__run_reals(run, 1, l->x->rows);
     l->total = (double *)mtl_run_push(run, l->packing->sequences * sizeof *l->total);
-    mtl__run_pass(run, mtl__lattice_forward_part, l, l->packing->sequences, MTL__SEQUENCES);
+    mtl__run_pass(run, mtl__lattice_part, l, l->packing->sequences, MTL__SEQUENCES);
 }
 
 /* ---- the same by the book, of one sequence, in double: for scores that lie far apart ------------------- */
@@ -17504,7 +17492,6 @@ static void mtl__book_push(mtl_run *run, mtl__book *book, const mtl__lattice *l)
     book->terms = book->beta + cells;
 }
 
-/* log sum exp */
 static double mtl__log_sum(const double *x, size_t n)
 {
     double most = x[0], sum = 0;
@@ -17736,7 +17723,7 @@ static void mtl__chain_add_sums(mtl__jobs *jobs, const mtl__lattice *l, mtl_real
 static void mtl__lattice_backward(mtl_run *run, mtl__lattice *l)
 {
     l->w = mtl__run_reals(run, l->x->rows, l->stride);
-    mtl__run_pass(run, mtl__lattice_back_part, l, l->packing->sequences, MTL__SEQUENCES);
+    mtl__run_pass(run, mtl__lattice_part, l, l->packing->sequences, MTL__SEQUENCES);
 }
 
 static void mtl__chain_loss_backward(mtl_run *run, void *data)
@@ -17766,8 +17753,7 @@ static void mtl__chain_loss_backward(mtl_run *run, void *data)
     mtl_arena_release(run->arena, mark);
 }
 
-/* The loss of all rows of x, 1 x 1. labels: the caller's, by step; NULL in a dry run. bound: the scheme holds
-   in Z, too. */
+/* The loss of all rows of x. labels: the caller's, by step; NULL in a dry run. bound: Z obeys the scheme. */
 static MTL__RARE mtl_activation *mtl__chain_loss_forward(mtl_run *run, const mtl__chain *chain,
                                                          mtl_activation *x, const int *labels, int bound,
                                                          double divisor)
@@ -18035,9 +18021,8 @@ static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, c
 /* The span that is open at some step of a sequence. */
 typedef struct mtl__span_track { int open; mtl_span span; } mtl__span_track;
 
-/* Reads the tag of step t; NULL stands for any tag outside of spans, and for the end of the sequence. Returns
-   1 when this ends a span, which is then in *ended. A tag continues a span only as I- of the same type; any
-   other B- or I- opens one. */
+/* Reads the tag of step t; NULL: one outside of spans, or the sequence's end. Returns 1: this ends a span,
+   which is in *ended. A tag continues a span only as I- of the same type; any other B- or I- opens one. */
 static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl_span *ended)
 {
     int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
@@ -18155,7 +18140,6 @@ static double mtl__metric_y_log(double y, double p)
     return y > 0 ? y * (log(y) - log(p > 1e-30 ? p : 1e-30)) : 0;
 }
 
-/* One number of a real target. */
 static void mtl__metric_number(mtl__metric *m, double target, double error)
 {
     if (m->numbers) {
@@ -18448,9 +18432,8 @@ static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_
     return layer;
 }
 
-/* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
-   column, which is the first in backward, leave it for later. From the last on, since several may come after
-   the same record. */
+/* dx of a lowest layer, or of its norm, goes to rows that others may read, too: all but the last column, the
+   first in backward, leave it for later; from the last on, since several may come after the same record. */
 static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
 {
     size_t k;
@@ -18519,7 +18502,6 @@ static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns,
     for (k = 0; k < count && !mtl__failed(run->error); k++) mtl__cells_end(run, &columns[k]);
 }
 
-/* A step of one cell. */
 static MTL__RARE unsigned mtl__cell_stream(mtl_maker *m, const mtl_cell *cell, unsigned x)
 {
     const size_t padded = mtl__padded(cell->units);
@@ -19407,7 +19389,6 @@ static size_t mtl__tap_names(const char *text)
     return count;
 }
 
-/* Appends a source to a tap. */
 static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number,
                                    int part)
 {
@@ -19475,9 +19456,8 @@ static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes,
     return mtl__status(err);
 }
 
-/* Resolves a mix among `count` nodes and builds it. tap->mix has its desc, its owner and the level that is
-   wanted at least. desc->from NULL: `parts` nodes from `first` on. where: for messages,
-   "columns[1].input". */
+/* Resolves a mix among `count` nodes and builds it. tap->mix has its desc, owner and the level wanted at
+   least. desc->from NULL: `parts` nodes from `first` on. where: for messages, "columns[1].input". */
 static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size_t count, size_t first,
                                            size_t parts, mtl_parameters *set, const char *where,
                                            mtl_error *err)
@@ -20284,9 +20264,8 @@ static void mtl__count_part(const mtl__kernels *kernels, const void *pass, size_
             d->y->value[n * d->x->stride + j] = (mtl_real)exp((double)d->x->value[n * d->x->stride + j]);
 }
 
-/* What is expected: exp x, times the targets' scale s. Counts are learnt divided by it (their mean stays 0),
-   which makes no difference but of the loss's size: exp(x) - y/s x = (s exp x - y log(s exp x)) / s plus what
-   does not depend on x. */
+/* What is expected: exp x, times the targets' scale s. Counts are learnt divided by it (their mean stays 0):
+   exp(x) - y/s x = (s exp x - y log(s exp x)) / s, plus what does not depend on x, has but another size. */
 static void mtl__count_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
@@ -20569,8 +20548,7 @@ static MTL__RARE unsigned mtl__lm_stream_head(mtl_maker *m, const mtl_task_part 
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
-/* files: what a column of the kind is called in a file, by level. Functions from `stream` on may be NULL:
-   MTL__MAY. */
+/* files: what columns of the kind are called, by level. Functions from `stream` on may be NULL: MTL__MAY. */
 #define MTL__FILES(sequence, step) { sequence, step }
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
@@ -20663,8 +20641,6 @@ MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task)
    named TASK.hidden.0.weight .. and TASK.output.weight. What a kind adds stands in >>kinds.
    -------------------------------------------------------------------------------------------------------- */
 
-/* ---- heads --------------------------------------------------------------------------------------------- */
-
 typedef struct mtl__task {
     const mtl_task_desc *desc;
     const mtl_task_kind *kind;
@@ -20741,8 +20717,7 @@ static MTL__RARE mtl_status mtl__task_share_scores(mtl__task *task, const mtl__t
     return MTL_OK;
 }
 
-/* How the task pools steps, if it does. of: the task whose scores it uses, NULL: it has its own. Returns the
-   width of what its head reads. */
+/* How a task pools steps, if it does. of: whose scores it uses, or NULL. Returns the width its head reads. */
 static MTL__RARE size_t mtl__task_build_pooling(mtl__task *task, const mtl__task *of, mtl_parameters *set,
                                                 mtl_error *err)
 {
@@ -20941,8 +20916,7 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, cons
     return mtl__pooling_forward(run, &task->pooling, x, task->carried);
 }
 
-/* What a task pools of steps that carry states goes on, although its loss is not wanted. (Votes are counted
-   when they are answered.) */
+/* What a task pools of steps that carry states goes on without its loss. (Votes count when answered.) */
 static void mtl__task_go_on(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
                             mtl_activation *const *out)
 {
@@ -21031,9 +21005,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     return parts[1] ? mtl__blend_forward(run, parts, parts[2] ? 3 : 2, NULL, NULL) : NULL;
 }
 
-/* Puts a task's outputs into the caller's order and its own units. Of steps that vote the distribution is
-   their mean, whose likeliest class is that of their sum. p: the distribution, NULL: it is not made yet.
-   logits: it is not wanted. */
+/* Puts a task's outputs into the caller's order and its own units. Steps that vote have the mean of their
+   distributions, and its likeliest class. p: the distribution, NULL: not made yet; logits: not wanted. */
 static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_activation *p,
                              int logits, mtl_prediction *out)
 {
@@ -21157,8 +21130,7 @@ static void mtl__share_full(mtl__share *s)
     for (k = 0; k < s->plain->task_count; k++) mtl__share_tap(s, k, name, MTL_MIX_CONCAT);
 }
 
-/* Each task its own inputs and column. The first task's inputs are those of the plain desc; the others' read
-   their data. */
+/* Each task its own inputs and column. The first has the plain desc's inputs; the others' read their data. */
 static MTL__RARE void mtl__share_none(mtl__share *s)
 {
     size_t k, i, count = s->plain->input_count;
@@ -21196,8 +21168,7 @@ static void mtl__share_partial(mtl__share *s)
 
 static void mtl__share_gated(mtl__share *s) { mtl__share_beside(s, s->how.hidden, 0, MTL_MIX_GATE); }
 
-/* The level of a task: its place in how.order, or 0 for a task of steps where others are of sequences. -1:
-   left out. */
+/* A task's level: its place in how.order (-1: left out), or without one 0 for steps, 1 for sequences. */
 static int mtl__share_level(const mtl__share *s, size_t task)
 {
     const char *c = s->how.order, *name = s->plain->tasks[task].name, *end;
@@ -21713,9 +21684,8 @@ static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned
 static void mtl__desc_fail_circle(const mtl_model_desc *d, size_t i, const unsigned char *placed,
                                   mtl_error *err)
 {
-    size_t total = d->input_count + d->column_count + d->task_count, n, used;
+    size_t total = d->input_count + d->column_count + d->task_count, n, used, start;
     char text[256];
-    size_t start;
     /* into the circle, and to the first of the desc's parts in it */
     for (n = 0; n < total; n++) i = (size_t)mtl__desc_waits_for(d, i, placed, err);
     for (start = i, n = 0; n < total; n++) {
@@ -22583,9 +22553,8 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
     return mtl__dropout_layer(run, d->dropout, mtl__space_keys(space, d->dropout_per_sequence), x, "");
 }
 
-/* States carried into a column or, at its `end`, its final ones out of it. Cells that read from the end begin
-   with zeros: what follows the chunk is not known, and of the chunk before their state is what words further
-   left made. */
+/* States carried into a column or, at its `end`, out of it. Cells that read from the end begin with zeros:
+   what follows the chunk is not known, and their state of the chunk before is of words further left. */
 static void mtl__column_carry(mtl_run *run, const mtl__column *column, mtl_cell_state *states, int end)
 {
     const mtl_column_part *part = &column->part;
@@ -22661,8 +22630,7 @@ static void mtl__model_carries(mtl_run *run, const mtl_model *model, mtl_state *
     carry->ends = (mtl__carried *)mtl_run_make(run, model->carried_count * sizeof *carry->ends);
 }
 
-/* All nodes of a batch whose packing is run->packing, but for heads that no tap reads. Returns
-   [nodes][parts], NULL when the run failed. */
+/* All nodes of run->packing's batch but heads that no tap reads: [nodes][parts], or NULL: the run failed. */
 static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs)
 {
     mtl_activation **out =
@@ -22906,9 +22874,8 @@ MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
-/* How many numbers stand before the first that is not finite. Blocks of a fixed size, without a branch for
-   each number, are what compilers turn into vector code: all of a model's weights come through here before
-   its first answer. */
+/* How many numbers stand before the first that is not finite. All weights come through here before a model's
+   first answer: blocks of a fixed size, without a branch for each number, compilers turn into vector code. */
 static size_t mtl__finite_count(const mtl_real *x, size_t count)
 {
     enum { BLOCK = 64 };
@@ -22991,8 +22958,7 @@ static size_t mtl__model_size_of_file(void *buffer, size_t size, const mtl_model
     return mtl__failed(err) ? 0 : bytes;
 }
 
-/* The desc of a file's model, in the file's arena. The model's numbers stand in it, or in earlier versions'
-   files in "model". 0 on failure. */
+/* The desc of a file's model, in the file's arena; earlier versions have numbers in "model". 0: it failed. */
 static MTL__RARE int mtl__model_desc_of_file(mtl_safetensors *file, const mtl_load_desc *how,
                                              mtl_model_desc *desc, mtl_error *err)
 {
@@ -23067,8 +23033,7 @@ MTL_DEF MTL__RARE size_t mtl_model_file_size(const void *file, size_t count, con
     return mtl__failed(err) ? 0 : model + list;
 }
 
-/* The file is read twice: to see what its list takes, and then with the list at the buffer's end, so that the
-   model stands at its beginning. */
+/* Reads the file twice: to see what its list takes, then with the list behind the model in the buffer. */
 MTL_DEF MTL__RARE mtl_model *mtl_model_load_init(void *buffer, size_t bytes, const void *file, size_t count,
                                                  const mtl_load_desc *how, mtl_error *err)
 {
@@ -23610,8 +23575,7 @@ static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_er
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
-/* Copies of a batch's inputs in which the rows of sequences that are left out are zeros, so that the passes
-   need not know of them. rows: of the batch. */
+/* Copies of inputs, with zeros for sequences that are left out: passes need not know. rows: of the batch. */
 static MTL__RARE const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model,
                                                       const mtl_batch *batch, size_t rows)
 {
@@ -24302,8 +24266,7 @@ static double mtl__dwa_factor(const mtl__weighting *w, size_t k)
     return (s[MTL__DWA_BEFORE] > 0 ? s[MTL__DWA_LAST] / s[MTL__DWA_BEFORE] : 1)
         / (double)w->desc->balance_temperature;
 }
-/* A window that ended is closed by the first update behind it that the method sees, which counts itself, too,
-   when it is the last of its own. */
+/* A window is closed by the first update behind it that the method sees, or by its own last one. */
 static MTL__RARE void mtl__dwa_learn(mtl__weighting *w, mtl__weighed *task)
 {
     double *s = task->state;
@@ -24531,8 +24494,7 @@ static MTL__RARE double mtl__gram_length(size_t n, const double *gram, const dou
     return square > 0 ? sqrt(square) : 0;
 }
 
-/* What is to be added to g_i' = sum_k row[k] g_k of another task's gradient j: makes the two perpendicular
-   where they point against one another. */
+/* How much of g_j to add to g_i' = sum_k row[k] g_k: where they conflict, what makes them perpendicular. */
 static MTL__RARE double mtl__pcgrad_step(mtl__surgery_case *c, size_t i, size_t j, const double *row)
 {
     const double product = mtl__row_product(c->n, c->gram + j * c->n, row);
@@ -24616,8 +24578,7 @@ static MTL__RARE double mtl__program_free(mtl__program *p)
     return multiplier;
 }
 
-/* From x towards y, as far as no variable becomes negative; the one that stops it is free no longer. Returns
-   whether y was reached. */
+/* From x towards y, until a variable would become negative: it is free no longer. Returns 1: y is reached. */
 static MTL__RARE int mtl__program_step(mtl__program *p)
 {
     double share = 1;
@@ -24740,8 +24701,7 @@ static MTL__RARE void mtl__cagrad_weigh(mtl__surgery_case *c)
             : c->w[k] + (double)n * reach / length * p.x[k];
 }
 
-/* Turns rows and columns p and q of a symmetric matrix so that element pq becomes 0 (Jacobi 1846); v: the
-   product of all turns. */
+/* Turns rows and columns p, q of a symmetric matrix: pq becomes 0 (Jacobi 1846); v: product of all turns. */
 static MTL__RARE void mtl__jacobi_turn(size_t n, double *a, double *v, size_t p, size_t q)
 {
     const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
@@ -24811,8 +24771,7 @@ typedef struct mtl__surgery {
     const mtl_trainer_desc *desc;
     const mtl_parameters *set;
     size_t tasks;
-    mtl_gradients **of;                     /* [tasks] NULL: a task that stands outside. NULL: no task has a
-                                               set of its own */
+    mtl_gradients **of;                     /* [tasks] NULL: it stands outside. NULL: no task has its own */
     mtl_gradients *into;                    /* what has the others' gradients, and gets the result */
     size_t *component;                      /* [tasks] of the model */
     double *gram;                           /* [tasks][tasks] of w_k times the gradients */
@@ -24826,8 +24785,7 @@ typedef struct mtl__surgery {
 
 enum { MTL__BY_NONE, MTL__BY_ONE, MTL__BY_TASKS, MTL__BY_MORE = 4 };    /* _MORE: there was one before */
 enum { MTL__SURGERY_ELEMENTS = 32768, MTL__SURGERY_ROWS = 64,           /* a piece */
-       MTL__SURGERY_STRIP = 256 };          /* elements of one task, then of the next: short, so that the
-                                               processor fetches ahead in all of them */
+       MTL__SURGERY_STRIP = 256 };          /* of one task after another: short, to be fetched ahead */
 
 typedef struct mtl__surgery_piece { size_t tensor, first, count; } mtl__surgery_piece;
 typedef struct mtl__surgery_job {
@@ -24874,8 +24832,7 @@ static int mtl__surgery_reaches(const mtl__surgery *s, size_t k, size_t tensor)
     return s->of[k] && s->of[k]->of[tensor].state != MTL_GRAD_NONE;
 }
 
-/* Adds task k's rows of a table to the list of the result's; rows that are new there begin as 0 when the
-   others are to be added to. fresh: [rows] */
+/* Adds task k's rows of a table to the result's list; zero: new rows there begin as 0. fresh: [rows] */
 static void mtl__surgery_rows(mtl__surgery *s, size_t k, const mtl_tensor *t, int zero, int *fresh)
 {
     const mtl_gradient *from = &s->of[k]->of[t->index];
@@ -25159,8 +25116,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
    -------------------------------------------------------------------------------------------------------- */
 enum {
     MTL__MOST_LATE = 32,                    /* every so many updates all rows are brought up to date */
-    MTL__LATE_ROWS = 16,                    /* rows that make up for their updates together: they and their
-                                               moments fit L1 up to a width of 128 */
+    MTL__LATE_ROWS = 16,                    /* rows that catch up together: L1 holds a width of 128 */
     MTL__LATE_JOBS = 8                      /* jobs among which the ids of a batch are divided */
 };
 
@@ -25175,12 +25131,10 @@ typedef struct mtl__optimizer {
                                                average has seen last */
     unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: it may have moments; or NULL */
     unsigned long long *steps;              /* [tensors] updates each has had */
-    unsigned long long **applied;           /* [tensors] embeddings: [rows] which of these updates a row has
-                                               seen last; else NULL */
+    unsigned long long **applied;           /* [tensors] embeddings: [rows] each one's last of these */
     mtl__update **late;                     /* [tensors] embeddings: the last MTL__MOST_LATE updates, number n
                                                at n % MTL__MOST_LATE */
-    int waits;                              /* 1: rows without a gradient may be late, by less than
-                                               MTL__MOST_LATE updates */
+    int waits;                              /* 1: rows without a gradient may be late, by < MTL__MOST_LATE */
     const mtl_run *run;                     /* while rows wait: whose kernels and threads make up for it */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
@@ -25190,8 +25144,7 @@ typedef struct mtl__optimizer {
     mtl__update rule;                       /* what all updates have in common */
 } mtl__optimizer;
 
-/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by
-   1e-5 of itself. */
+/* A float field as the decimal that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be 1e-5 off. */
 static double mtl__as_written(float value)
 {
     char text[32];
@@ -25343,8 +25296,7 @@ static MTL__RARE double mtl__schedule(const mtl__optimizer *o, unsigned long lon
 /* ---- pieces: gradients cut into jobs, by sizes fixed by the problem ------------------------------------ */
 
 enum { MTL__PIECE_ELEMENTS = 32768, MTL__PIECE_ROWS = 64 };
-enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* a piece counts elements, rows of a ROWS
-                                                               gradient's list, or all rows */
+enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* what a piece counts; LIST: a ROWS gradient's */
 typedef struct mtl__piece { size_t tensor, first, count; int of; } mtl__piece;
 typedef struct mtl__piece_job {
     mtl__optimizer *optimizer;
@@ -25523,8 +25475,7 @@ static void mtl__update_rows(const mtl__optimizer *o, const mtl__kernels *kernel
     }
 }
 
-/* The updates without a gradient that rows are late by, up to number `now`; equally late neighbours together,
-   while they are in cache. */
+/* Late rows' updates without a gradient, up to number `now`; equally late neighbours together, in cache. */
 static void mtl__rows_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor,
                                size_t first, size_t count, unsigned long long now)
 {
@@ -25659,8 +25610,7 @@ static void mtl__optimizer_fresh(void *optimizer, const mtl_tensor *t, const int
     else for (i = 0; i < o->set->count; i++) mtl__table_fresh(o, i, NULL, 0);
 }
 
-/* Rows without a gradient may wait from now on, or no longer: where they move at all without one, and no
-   average follows each of their updates. */
+/* Rows without a gradient may wait, or no longer: if they move without one, and no average follows them. */
 static void mtl__optimizer_wait(mtl__optimizer *o, const mtl_run *run, int on)
 {
     mtl__parameters_settle(o->set);
@@ -25992,8 +25942,7 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     return batch;
 }
 
-/* Sorts sequences by falling keys, such as their lengths, equal ones by number: merges runs of doubling size.
-   scratch: [count]. */
+/* Sorts by falling keys, such as lengths, equal ones by number: merges runs of doubling size into scratch. */
 static MTL__RARE void mtl__sort_falling(size_t *items, size_t count, const int *keys, size_t *scratch)
 {
     size_t run, first, i, j, k;
@@ -26011,8 +25960,7 @@ static MTL__RARE void mtl__sort_falling(size_t *items, size_t count, const int *
 
 /* ---- evaluation ---------------------------------------------------------------------------------------- */
 
-enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* a batch of evaluation, where the
-                                                                       predictor sets no limit */
+enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* of a batch; or a predictor's limits */
 
 typedef struct mtl__evaluation {
     mtl_predictor *predictor;
@@ -26023,7 +25971,6 @@ typedef struct mtl__evaluation {
     mtl_scores *scores;
 } mtl__evaluation;
 
-/* Adds one batch, predicted already. */
 static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
 {
     const mtl_model *model = e->predictor->session.model;
@@ -26054,8 +26001,7 @@ static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *bat
     e->scores->sequences += batch->sequences;
 }
 
-/* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the
-   first is the longest). */
+/* How many of the sorted sequences from `first`, the longest, make a batch within the predictor's limits. */
 static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order,
                                        size_t first)
 {
@@ -26734,8 +26680,7 @@ static MTL__RARE mtl_run *mtl__trainer_walk(mtl_trainer *t, const mtl__limits *l
     return run;
 }
 
-/* Where something is frozen, backward packings of what a dry run asks for: that of a batch of one step, with
-   all tasks, since their weights may change. */
+/* With frozen parts, backward packings of what a dry run of a step asks for; of all tasks: weights change. */
 static MTL__RARE void mtl__trainer_build_packings(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     const int all = !memchr(t->learns, 0, t->model->set.count);
@@ -27080,7 +27025,6 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
     return mtl__status(err);
 }
 
-/* 1 when there is something to train with. */
 static int mtl__train_check(const mtl_trainer *trainer, const mtl_batch *batches, size_t count,
                             mtl_error *err)
 {
@@ -27205,8 +27149,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
    has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
 enum { MTL__MOMENTS = 3 };
 
-/* What the optimiser has of tensor i % count in moments i / count, m, v or the average: NULL: no such block.
-   Its name in a file goes into text[192]. */
+/* Moments i / count (m, v, average) of tensor i % count, NULL: there are none; text[192] gets their name. */
 static MTL__RARE mtl_real *mtl__optimizer_moment(const mtl__optimizer *o, size_t i, char *text)
 {
     static const char *const names[MTL__MOMENTS] = { "m", "v", "average" };
@@ -27347,7 +27290,6 @@ MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path
     return mtl__model_save(trainer ? trainer->model : NULL, &more, path, mtl__error_given(err, &own));
 }
 
-/* The counts' tensor, checked. */
 static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
                                                           mtl_error *err)
 {
@@ -27479,8 +27421,7 @@ static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors 
     mtl_arena_destroy(&arena);
 }
 
-/* What the moments and the average that were read say about rows: those that never moved have moments of zero
-   and an average that is the row itself. */
+/* Rows that never moved are told by what was read: moments of zero, and an average that is the row itself. */
 static MTL__RARE void mtl__optimizer_resumed(mtl__optimizer *o)
 {
     size_t i, k;
@@ -27670,8 +27611,7 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     return n != 0;
 }
 
-/* A task's loss on the validation data as it is in training, -1 where its score does not say. Scores of
-   numbers are in original units. */
+/* A task's validation loss as in training; -1: its score, of numbers in original units, does not say. */
 static MTL__RARE double mtl__fit_valid_loss(const mtl__fit *f, size_t k)
 {
     const mtl__task *task = &f->trainer->model->tasks[k];
@@ -27833,7 +27773,6 @@ static MTL__RARE int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_err
     return !stop;
 }
 
-/* Whether there is an epoch to come. */
 static MTL__RARE int mtl__fit_goes_on(const mtl__fit *f)
 {
     const size_t tasks = f->trainer->model->desc.task_count;
@@ -28129,7 +28068,6 @@ static MTL__RARE void mtl__fit_resume_set(mtl__fit *f, size_t i, const double ro
     f->sampler.drawn += s->drawn;
 }
 
-/* Puts a new run where the checkpoint's was. */
 static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
 {
     const mtl_safetensors *file = f->desc.resume;
@@ -28598,8 +28536,7 @@ static MTL__RARE void mtl__watch_cell_units(const mtl__cell_data *d, mtl_watched
     if (out->gates) out->closed /= (double)out->gates, out->open /= (double)out->gates;
 }
 
-/* A record's layer: cells, or ReLU units behind a dense layer, which is the record before. Returns how many
-   were added. */
+/* A record's layer: cells, or ReLU units behind the dense layer of the record before. Returns how many. */
 static MTL__RARE size_t mtl__watch_record(const mtl_record *r, mtl_watched_units *out, size_t capacity)
 {
     const mtl__layers *layers = r->backward == mtl__layers_backward ? (const mtl__layers *)r->data : NULL;
@@ -28741,7 +28678,6 @@ static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name
     mtl__emit(to, err, " } },\n");
 }
 
-/* 1 for what C names are made of. */
 static int mtl__is_word_character(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || mtl__is_digit(c) || c == '_';
@@ -28806,7 +28742,6 @@ static MTL__RARE void mtl__emit_source(const mtl_writer *to, const char *name, c
               (size_t)plan->chosen, name);
 }
 
-/* 1 for a C identifier. */
 static MTL__RARE int mtl__is_identifier(const char *name)
 {
     size_t i;
@@ -28892,7 +28827,6 @@ static int mtl__check_is_kink(const mtl__check *check, mtl_real *x, mtl__slopes 
     return spread > check->noise && spread > difference / 2;
 }
 
-/* Sums over one array. */
 typedef struct mtl__check_sums {
     double difference, analytic, numeric;   /* squares of a - n, a and n */
     double worst, worst_analytic, worst_numeric;
