@@ -15579,13 +15579,12 @@ static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m,
 }
 
 /* Returns the place of what it makes, as those below. */
-static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *dense, unsigned from)
+static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *d, unsigned from)
 {
-    mtl_operation *op = mtl__operation(m, mtl_do_dense, NULL, from, mtl__place(m, dense->outputs),
-                                       dense->inputs);
-    op->rows = (unsigned)dense->outputs;
-    op->weights[0] = dense->matrix->packed;
-    op->bias[0] = dense->matrix->packed_bias;
+    mtl_operation *op = mtl__operation(m, mtl_do_dense, NULL, from, mtl__place(m, d->outputs), d->inputs);
+    op->rows = (unsigned)d->outputs;
+    op->weights[0] = d->matrix->packed;
+    op->bias[0] = d->matrix->packed_bias;
     return op->to;
 }
 
@@ -15670,18 +15669,17 @@ static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from
     return op->to;
 }
 
-static MTL__RARE unsigned mtl__stream_attend(mtl_maker *m, const mtl__scores *scores, unsigned from,
-                                             size_t width)
+static MTL__RARE unsigned mtl__stream_attend(mtl_maker *m, const mtl__scores *s, unsigned from, size_t width)
 {
     unsigned keys = from;
     mtl_operation *op;
-    if (scores->keys)
-        keys = mtl__stream_activate(m, MTL_ACTIVATION_TANH, mtl__stream_dense(m, scores->keys, from),
-                                    scores->keys->outputs);
-    keys = mtl__stream_dense(m, scores->score, keys);
+    if (s->keys)
+        keys = mtl__stream_activate(m, MTL_ACTIVATION_TANH, mtl__stream_dense(m, s->keys, from),
+                                    s->keys->outputs);
+    keys = mtl__stream_dense(m, s->score, keys);
     op = mtl__operation(m, mtl_do_attend, NULL, from, mtl__place_kept(m, width + 2), width);
     op->by = keys;
-    op->factor = scores->factor;
+    op->factor = s->factor;
     return op->to;
 }
 
@@ -15772,8 +15770,7 @@ static void mtl__cross_entropy_part(const mtl__kernels *kernels, const void *pas
 
 /* dx = g / divisor * ((sum a) p - a), with g the gradient of the loss itself. The loss of a single class does
    not depend on x; of what rounding leaves of (sum a) p - a, Adam would make whole steps. */
-static void mtl__cross_entropy_back_part(const mtl__kernels *kernels, const void *pass, size_t begin,
-                                         size_t end)
+static void mtl__cross_entropy_back(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     const mtl__loss_data *d = (const mtl__loss_data *)pass;
     mtl__cross_entropy p = d->pass;
@@ -15942,7 +15939,7 @@ static void mtl__loss_backward(mtl_run *run, void *data)
     d->pass.dx_stride = d->x->stride;
     if (!d->pass.dx) return;
     if (d->loss == MTL_LOSS_CROSS_ENTROPY)
-        mtl__run_rows(run, mtl__cross_entropy_back_part, d, sizeof *d, d->x->rows, 0);
+        mtl__run_rows(run, mtl__cross_entropy_back, d, sizeof *d, d->x->rows, 0);
     else mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
 }
 
@@ -17437,20 +17434,18 @@ static void mtl__lattice_back_row(const mtl__kernels *kernels, const mtl__lattic
     if (back.p && label >= 0 && l->how[b] == MTL__CHAIN_WHOLE) back.p[label] -= l->factor;
 }
 
-static void mtl__lattice_back_group(const mtl__kernels *kernels, const mtl__lattice *l, size_t first,
-                                    size_t end)
+static void mtl__lattice_back_group(const mtl__kernels *kernels, const mtl__lattice *l, size_t b, size_t end)
 {
-    size_t t = (size_t)l->packing->lengths[first], k, rows, next = 0;
+    size_t t = (size_t)l->packing->lengths[b], k, rows, next = 0;
     for (; t-- > 0; next = rows) {
-        const size_t n = mtl__lattice_row(l, first, t);
-        rows = mtl__lattice_alive(l, t, first, end);
+        const size_t n = mtl__lattice_row(l, b, t);
+        rows = mtl__lattice_alive(l, t, b, end);
         if (next)
-            mtl__lattice_product(kernels, l, l->packed_t,
-                                 l->w + mtl__lattice_row(l, first, t + 1) * l->stride, l->w + n * l->stride,
-                                 next);
+            mtl__lattice_product(kernels, l, l->packed_t, l->w + mtl__lattice_row(l, b, t + 1) * l->stride,
+                                 l->w + n * l->stride, next);
         for (k = next; k < rows; k++)
             memcpy(l->w + (n + k) * l->stride, l->end, l->chain->labels * sizeof(mtl_real));
-        for (k = 0; k < rows; k++) mtl__lattice_back_row(kernels, l, first + k, n + k);
+        for (k = 0; k < rows; k++) mtl__lattice_back_row(kernels, l, b + k, n + k);
     }
 }
 
@@ -18551,16 +18546,15 @@ static MTL__RARE void mtl__self_build_layer(mtl__self *self, const mtl_column_pa
 {
     const mtl_column_desc *d = part->desc;
     const int last = l + 1 == (size_t)d->layers;
+    const size_t inputs = part->inputs;
     char text[160], name[160];
     mtl__print(name, sizeof name, "%s.attention.%z", d->name, l);
     self->shown = mtl__arena_text(set->arena, name, err);
     self->name = last ? d->name : mtl__arena_text(set->arena, mtl__print(text, sizeof text, "%s.layer%z",
                                                                          d->name, l), err);
-    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), part->inputs, 3 * width, 0,
-                             err);
-    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, part->inputs, 0,
-                              err);
-    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), part->inputs,
+    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), inputs, 3 * width, 0, err);
+    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, inputs, 0, err);
+    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), inputs,
                               d->norm_epsilon, err);
 }
 
@@ -18938,12 +18932,11 @@ static MTL__RARE unsigned mtl__concat_stream(mtl_maker *m, const mtl_mix *mix, c
     return mtl__stream_concat(m, sources, mix->widths, mix->count);
 }
 
-static MTL__RARE unsigned mtl__sum_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
-                                          unsigned by)
+static MTL__RARE unsigned mtl__sum_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *from, unsigned by)
 {
     (void)by;
-    return mix->count == 1 ? sources[0]
-        : mtl__stream_blend(m, sources, mix->count, mix->width, NULL, MTL__NO_PLACE);
+    return mix->count == 1 ? from[0]
+        : mtl__stream_blend(m, from, mix->count, mix->width, NULL, MTL__NO_PLACE);
 }
 
 static MTL__RARE unsigned mtl__gate_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
@@ -19389,10 +19382,9 @@ static size_t mtl__tap_names(const char *text)
     return count;
 }
 
-static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number,
-                                   int part)
+static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int n, int part)
 {
-    const mtl__node *node = &nodes[number];
+    const mtl__node *node = &nodes[n];
     const size_t width = node->width[part];
     size_t i;
     for (i = 0; (tap->kind->appends || !tap->mix.count) && i < node->segment_count; i++) {
@@ -19403,7 +19395,7 @@ static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__nod
     }
     widths[tap->mix.count] = width;
     tap->mix.width += width;                /* so far: where the next segments begin */
-    tap->sources[tap->mix.count++] = number * MTL__NODE_PARTS + part;
+    tap->sources[tap->mix.count++] = n * MTL__NODE_PARTS + part;
 }
 
 /* Resolves the desc's names, all of which are placed: sources, then what a gate reads. */
@@ -20197,12 +20189,11 @@ static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_err
 }
 
 /* TASK.cuts, all 0 at first. */
-static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *p, mtl_parameters *set, mtl_error *err)
 {
-    part->outputs = 1;
-    part->width = (size_t)part->desc->classes;
-    part->data = mtl__constant_add(set, "%s.cuts", part->desc->name, part->width - 1, MTL_TENSOR_BIAS, 0,
-                                   err);
+    p->outputs = 1;
+    p->width = (size_t)p->desc->classes;
+    p->data = mtl__constant_add(set, "%s.cuts", p->desc->name, p->width - 1, MTL_TENSOR_BIAS, 0, err);
     return mtl__status(err);
 }
 
@@ -20900,10 +20891,9 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
 }
 
 /* What each row's dropout in the head depends on. */
-static const int *mtl__task_keys(const mtl_run *run, const mtl__task *task)
+static const int *mtl__task_keys(const mtl_run *run, const mtl__task *t)
 {
-    return mtl__space_keys(&run->packing->space[mtl__task_level(task->desc)],
-                           task->desc->dropout_per_sequence);
+    return mtl__space_keys(&run->packing->space[mtl__task_level(t->desc)], t->desc->dropout_per_sequence);
 }
 
 /* The head's input: one row an item, in packed order. out: of all nodes before it. */
@@ -20925,12 +20915,11 @@ static void mtl__task_go_on(mtl_run *run, const mtl__task *task, const mtl__node
 }
 
 /* All items: logits, or real values as learnt (standardised). */
-static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *t, const mtl__node *nodes,
                                          mtl_activation *const *out)
 {
-    mtl_activation *x = out[task->node * MTL__NODE_PARTS];
-    return x ? x : mtl__task_head(run, task, mtl__task_input(run, task, nodes, out),
-                                  mtl__task_keys(run, task));
+    mtl_activation *x = out[t->node * MTL__NODE_PARTS];
+    return x ? x : mtl__task_head(run, t, mtl__task_input(run, t, nodes, out), mtl__task_keys(run, t));
 }
 
 /* What of all items a loss is taken over: packed rows (or places) of the labelled ones, which of the caller's
@@ -21914,8 +21903,9 @@ static const mtl__tap *mtl__model_tap(const mtl_model *model, const mtl__node *n
 }
 
 /* Two parts that are connected are one: the higher number becomes the lower one. */
-static void mtl__model_connect(mtl_model *model, size_t a, size_t b)
+static void mtl__model_connect(mtl_model *model, size_t one, size_t other)
 {
+    const size_t a = model->nodes[one].component, b = model->nodes[other].component;
     size_t low = mtl__at_most(a, b), high = a + b - low, i;
     for (i = 0; i < model->node_count; i++)
         if (model->nodes[i].component == high) model->nodes[i].component = low;
@@ -21930,17 +21920,14 @@ static void mtl__model_components(mtl_model *model)
         const mtl__node *node = &model->nodes[i];
         const mtl__tap *tap = mtl__model_tap(model, node);
         for (k = 0; tap && k < tap->mix.count + tap->by_count; k++)
-            mtl__model_connect(model, node->component,
-                               model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
+            mtl__model_connect(model, i, (size_t)tap->sources[k] / MTL__NODE_PARTS);
         if (node->part == MTL__NODE_HEAD)
-            mtl__model_connect(model, node->component,
-                               model->nodes[model->tasks[node->index].scores_node].component);
+            mtl__model_connect(model, i, model->tasks[node->index].scores_node);
     }
     for (i = 0; i < model->desc.penalty_count; i++) {
         const mtl__penalty *p = &model->penalties[i];
         if (p->kind->parts > 1)
-            mtl__model_connect(model, model->nodes[p->nodes[0]].component,
-                               model->nodes[p->nodes[1]].component);
+            mtl__model_connect(model, (size_t)p->nodes[0], (size_t)p->nodes[1]);
     }
     for (i = 0; i < model->node_count; i++) {
         mtl__node *node = &model->nodes[i];
@@ -22988,15 +22975,14 @@ static MTL__RARE mtl_model *mtl__model_fill(mtl_model *model, const mtl_safetens
 }
 
 /* And closes the file. */
-static MTL__RARE mtl_model *mtl__model_of_file(mtl_safetensors *file, const mtl_load_desc *how,
-                                               mtl_error *err)
+static MTL__RARE mtl_model *mtl__model_of_file(mtl_safetensors *f, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_model_desc desc;
     mtl_model *model = NULL;
-    size_t bytes = mtl__model_desc_of_file(file, how, &desc, err)
-        ? mtl__model_size_of_file(NULL, 0, &desc, file, err) : 0;
-    if (bytes) model = mtl__model_fill(mtl__model_allocate(&desc, bytes, err), file, err);
-    mtl_safetensors_close(file);
+    size_t bytes = mtl__model_desc_of_file(f, how, &desc, err)
+        ? mtl__model_size_of_file(NULL, 0, &desc, f, err) : 0;
+    if (bytes) model = mtl__model_fill(mtl__model_allocate(&desc, bytes, err), f, err);
+    mtl_safetensors_close(f);
     return model;
 }
 
@@ -23848,10 +23834,9 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
 }
 
 /* The words of a text; 0 and a set error where there are none, or it is too long. */
-static size_t mtl__text_words(const mtl_predictor *predictor, const char *text, const char *name,
-                              mtl_error *err)
+static size_t mtl__text_words(const mtl_predictor *p, const char *text, const char *name, mtl_error *err)
 {
-    const size_t rows = predictor->session.limits.rows, limit = MTL__SPELLED_MOST * rows;
+    const size_t rows = p->session.limits.rows, limit = MTL__SPELLED_MOST * rows;
     const size_t valid = mtl_text_valid(text, strlen(text));
     const char *end, *word;
     size_t count = 0;
@@ -23860,7 +23845,7 @@ static size_t mtl__text_words(const mtl_predictor *predictor, const char *text, 
                   valid);
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
     if (!count || count > 0x7fffffff) mtl__fail(err, MTL_ERROR_TEXT, name, 0, "the %s has no words", name);
-    if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
+    if (limit && strlen(text) > limit && mtl__model_spells(p->session.model))
         mtl__fail(err, MTL_ERROR_LIMIT, name, (long long)limit, "the %s has %z bytes; with max_rows of %z a "
                   "model that reads characters takes %z", name, strlen(text), rows, limit);
     return mtl__failed(err) ? 0 : count;
@@ -24925,11 +24910,10 @@ static size_t mtl__surgery_strip(const mtl__surgery *s, const mtl__surgery_piece
 }
 
 /* Task k's values of a strip, or NULL. */
-static const mtl_real *mtl__surgery_values(const mtl__surgery *s, size_t k, size_t tensor, size_t begin,
-                                           int row)
+static const mtl_real *mtl__surgery_values(const mtl__surgery *s, size_t k, size_t t, size_t begin, int row)
 {
-    if (!mtl__surgery_reaches(s, k, tensor) || (row >= 0 && !s->of[k]->touched[tensor][row])) return NULL;
-    return s->of[k]->of[tensor].value + begin;
+    if (!mtl__surgery_reaches(s, k, t) || (row >= 0 && !s->of[k]->touched[t][row])) return NULL;
+    return s->of[k]->of[t].value + begin;
 }
 
 /* Products of task i's values of a strip with those of tasks 0 .. i that have some, four at a time (the last
@@ -25405,12 +25389,11 @@ static MTL__RARE void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
 /* ---- the average --------------------------------------------------------------------------------------- */
 
 /* What is left of an average that has seen `since` updates when it has seen `now`. */
-static double mtl__average_left(const mtl_trainer_desc *desc, unsigned long long since,
-                                unsigned long long now)
+static double mtl__average_left(const mtl_trainer_desc *d, unsigned long long since, unsigned long long now)
 {
-    const double decay = (double)(mtl_real)desc->average;
+    const double decay = (double)(mtl_real)d->average;
     double left = 1, t = (double)since;
-    for (; desc->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++)
+    for (; d->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++)
         left *= (1 + t) / (10 + t);
     return left * ((double)now - t == 1 ? decay : pow(decay, (double)now - t));
 }
@@ -25592,13 +25575,12 @@ static void mtl__late_table(void *context, size_t i)
 
 static void mtl__table_fresh(const mtl__optimizer *o, size_t tensor, const int *ids, size_t count)
 {
-    const mtl_scheduler *scheduler = o->run->scheduler;
+    const mtl_scheduler *s = o->run->scheduler;
     mtl__late_job job = { o, mtl__run_kernels(o->run), tensor, count, ids };
     if (!o->late[tensor] || o->steps[tensor] == 0) return;
     if (!ids) job.count = o->set->tensors[tensor]->shape[0];
-    if (ids) mtl__parallel_for(scheduler, MTL__LATE_JOBS, mtl__late_ids, &job);
-    else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table,
-                           &job);
+    if (ids) mtl__parallel_for(s, MTL__LATE_JOBS, mtl__late_ids, &job);
+    else mtl__parallel_for(s, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table, &job);
 }
 
 /* What a set's `fresh` is while rows wait. */
@@ -25724,10 +25706,9 @@ static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch
     return mtl__status(err);
 }
 
-static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model,
-                                               mtl_error *err)
+static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *s, const mtl_model *model, mtl_error *err)
 {
-    const mtl_batch *data = set->data;
+    const mtl_batch *data = s->data;
     size_t k;
     for (k = 0; data->targets && k < model->desc.task_count; k++) {
         const mtl__task *task = &model->tasks[k];
@@ -25735,7 +25716,7 @@ static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mt
         double divisor = 0;
         if (mtl__task_makes_targets(task->kind)) continue;
         mtl__task_check_target(task, &data->targets[k], err);
-        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows),
+        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, s->rows),
                         data->lengths, &labelled, &divisor, err);
     }
     return mtl__status(err);
@@ -26184,13 +26165,12 @@ static const mtl__sampler_kind mtl__sampler_kinds[] = {     /* in the order of M
     { mtl__sampler_draw, 0 }, { mtl__sampler_draw, 0 }, { mtl__sampler_in_turn, 1 }
 };
 
-/* What puts the easy first in a round of data set `number` of this epoch: [sequences]; NULL: nothing does. */
-static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
-                                     size_t epoch)
+/* What puts the easy first in a round of data set k of this epoch: [sequences]; NULL: nothing does. */
+static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_desc *d, size_t k, size_t epoch)
 {
     if ((double)epoch > floor((double)d->curriculum_share * d->epochs + 0.5)) return NULL;
     return d->curriculum == MTL_CURRICULUM_LENGTH ? s->set.data->lengths
-        : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[number] : NULL;
+        : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[k] : NULL;
 }
 
 /* Cuts batches out of `order`. Returns how many. */
@@ -26208,13 +26188,12 @@ static MTL__RARE size_t mtl__sampler_cut(mtl__sampler_set *s, const mtl_fit_desc
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
    order. Where the easy come first, and where lengths must be equal, the pool is the whole set; the easy are
    in its last batch, which is the first. */
-static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
-                                           size_t epoch)
+static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t k, size_t epoch)
 {
-    const int *ranks = mtl__sampler_ranks(s, d, number, epoch);
+    const int *ranks = mtl__sampler_ranks(s, d, k, epoch);
     size_t n = s->set.data->sequences, i;
     const size_t pool = ranks || d->equal_length ? n : (size_t)d->batch * (size_t)d->bucket;
-    uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
+    uint64_t stream = (uint64_t)k << 40 | (uint64_t)s->round++ << 1;
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
     for (i = 0; i < n; i += pool)
@@ -26402,18 +26381,17 @@ static int mtl__task_trains(const mtl_trainer *t, size_t k)
 }
 
 /* Task k's targets in a batch. Those of an origin task are made: each sequence's label is the batch's. */
-static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run, const mtl_batch *batch,
-                                             size_t k)
+static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run, const mtl_batch *b, size_t k)
 {
     const size_t sequences = run->packing->sequences;
     mtl_target *target;
     int *labels;
     size_t s;
     if (t->model->tasks[k].kind->target != MTL_TARGET_ORIGIN)
-        return batch->targets ? &batch->targets[k] : NULL;
+        return b->targets ? &b->targets[k] : NULL;
     target = (mtl_target *)mtl_run_make(run, sizeof *target);
     labels = (int *)mtl_run_push(run, sequences * sizeof *labels);
-    for (s = 0; labels && !mtl__dry(run) && s < sequences; s++) labels[s] = batch->set;
+    for (s = 0; labels && !mtl__dry(run) && s < sequences; s++) labels[s] = b->set;
     if (target) target->labels = labels;
     return target;
 }
@@ -27025,11 +27003,10 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
     return mtl__status(err);
 }
 
-static int mtl__train_check(const mtl_trainer *trainer, const mtl_batch *batches, size_t count,
-                            mtl_error *err)
+static int mtl__train_check(const mtl_trainer *t, const mtl_batch *batches, size_t count, mtl_error *err)
 {
-    if (!mtl__failed(err) && (!trainer || !batches || !count))
-        mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1,
+    if (!mtl__failed(err) && (!t || !batches || !count))
+        mtl__fail(err, MTL_ERROR_ARGUMENT, t ? "batches" : "trainer", -1,
                   "a step needs a trainer and one batch at least");
     return !mtl__failed(err);
 }
@@ -27314,11 +27291,10 @@ static MTL__RARE const char *mtl__choice_name(const mtl_choice *choices, double 
 
 /* Refuses state that another rule has made, since the same moments mean something else there, and state that
    this trainer has no place for: without it training would go on as another one than was saved. */
-static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file,
-                                              mtl_error *err)
+static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *f, mtl_error *err)
 {
     static const char *const fields[MTL__MOMENTS] = { "momentum", "optimizer", "average" };
-    const mtl_safetensor *rule = mtl_safetensors_find(file, "optimizer.rule");
+    const mtl_safetensor *rule = mtl_safetensors_find(f, "optimizer.rule");
     const mtl_choice *choices = mtl__choices_MTL_OPTIMIZER;
     const mtl__optimizer *o = &t->optimizer;
     double saved = rule ? -1 : (double)t->desc.optimizer;
@@ -27333,7 +27309,7 @@ static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_sa
                          : "an optimizer that this build does not know",
                          mtl__choice_name(choices, t->desc.optimizer));
     for (i = 0; i < MTL__MOMENTS * o->set->count; i++)
-        if (!mtl__optimizer_moment(o, i, name) && mtl_safetensors_find(file, name))
+        if (!mtl__optimizer_moment(o, i, name) && mtl_safetensors_find(f, name))
             return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer has "
                              "no place: create it with the %s of the one that was saved, or go on from the "
                              "weights alone", name, fields[i / o->set->count]);
@@ -27920,10 +27896,9 @@ static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
            (f->desc.settings ? 1u : 0u) + kept;
 }
 
-static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
-                                       mtl_error *err)
+static MTL__RARE void mtl__fit_entries(const void *of, mtl__tensor_entry *e, mtl_arena *arena, mtl_error *err)
 {
-    const mtl__fit *f = (const mtl__fit *)owner;
+    const mtl__fit *f = (const mtl__fit *)of;
     const mtl_parameters *set = &f->trainer->model->set;
     const size_t tasks = f->trainer->model->desc.task_count, sets = f->sampler.count, valid = f->valid_count;
     double *counts = (double *)mtl__arena_zero(arena, MTL__FIT_COUNTS + 4 * tasks + MTL__FIT_TRAIN * sets +
