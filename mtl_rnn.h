@@ -19460,8 +19460,7 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
     total = parts + mtl__tap_names(desc->by);
     tap->sources = (int *)mtl__arena_make(set->arena, total, sizeof(int), "a mix", err);
     tap->stopped = (unsigned char *)mtl__arena_make(set->arena, total, 1, "a mix", err);
-    tap->segments = (mtl_segment *)mtl__arena_make(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
-                                                   err);
+    tap->segments = (mtl_segment *)mtl__arena_make(set->arena, 2 * parts, sizeof(mtl_segment), "a mix", err);
     widths = (size_t *)mtl__arena_make(set->arena, parts, sizeof *widths, "a mix", err);
     if (mtl__failed(err)) return mtl__status(err);
     tap->kind = desc->own ? desc->own : &mtl__mix_kinds[desc->kind - MTL_MIX_CONCAT];
@@ -19643,22 +19642,20 @@ static void mtl__penalty_pair(mtl_penalty_part *part, size_t i, const mtl_parame
                   "[%z, %z]", what, a->name, a->shape[0], a->shape[1], name, b->shape[0], b->shape[1]);
 }
 
-static void mtl__penalty_build_tensors(mtl__penalty *p, mtl_parameters *set, const char *what, mtl_error *err)
+static void mtl__penalty_build_tensors(mtl__penalty *penalty, mtl_parameters *set, const char *what, mtl_error *err)
 {
-    mtl_penalty_part *part = &p->part;
-    const mtl_penalty_desc *d = part->desc;
+    mtl_penalty_part *p = &penalty->part;
+    const mtl_penalty_desc *d = p->desc;
     size_t i, others;
-    part->count = mtl__penalty_tensors(set, d->a, NULL);
-    others = d->b ? mtl__penalty_tensors(set, d->b, NULL) : part->count;
-    part->a = (const mtl_tensor **)mtl__arena_make(set->arena, part->count, sizeof *part->a, "a penalty",
-                                                   err);
-    part->b = (const mtl_tensor **)mtl__arena_make(set->arena, part->count, sizeof *part->b, "a penalty",
-                                                   err);
+    p->count = mtl__penalty_tensors(set, d->a, NULL);
+    others = d->b ? mtl__penalty_tensors(set, d->b, NULL) : p->count;
+    p->a = (const mtl_tensor **)mtl__arena_make(set->arena, p->count, sizeof *p->a, "a penalty", err);
+    p->b = (const mtl_tensor **)mtl__arena_make(set->arena, p->count, sizeof *p->b, "a penalty", err);
     if (mtl__failed(err)) return;
-    mtl__penalty_tensors(set, d->a, part->a);
-    for (i = 0; d->b && i < part->count && !mtl__failed(err); i++) mtl__penalty_pair(part, i, set, what, err);
-    if (!part->count || others != part->count)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has %z tensors, %s has %z", what, d->a, part->count,
+    mtl__penalty_tensors(set, d->a, p->a);
+    for (i = 0; d->b && i < p->count && !mtl__failed(err); i++) mtl__penalty_pair(p, i, set, what, err);
+    if (!p->count || others != p->count)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has %z tensors, %s has %z", what, d->a, p->count,
                   d->b ? d->b : "it", others);
 }
 
@@ -21277,9 +21274,8 @@ static MTL__RARE void mtl__share_extract(mtl__share *s, int levels)
         *all = shared;
     size_t k;
     for (k = 0; k < s->plain->task_count && levels > 1; k++) {
-        const char *task = mtl__share_name(s, s->plain->tasks[k].name, "-low-", -1);
-        all = mtl__share_join(s, all, mtl__share_experts(s, task, s->how.own_experts, NULL, s->how.hidden,
-                                                         0));
+        const char *of = mtl__share_name(s, s->plain->tasks[k].name, "-low-", -1);
+        all = mtl__share_join(s, all, mtl__share_experts(s, of, s->how.own_experts, NULL, s->how.hidden, 0));
     }
     if (levels > 1) above = mtl__share_experts(s, "high-", s->how.experts, all, s->how.hidden, 1);
     for (k = 0; k < s->plain->task_count; k++) {
@@ -21670,8 +21666,7 @@ static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned
 }
 
 /* Parts that wait for one another: the way from desc number i back to itself, "a <- b <- a". */
-static void mtl__desc_fail_circle(const mtl_model_desc *d, size_t i, const unsigned char *placed,
-                                  mtl_error *err)
+static void mtl__desc_circle(const mtl_model_desc *d, size_t i, const unsigned char *placed, mtl_error *err)
 {
     size_t total = d->input_count + d->column_count + d->task_count, n, used, start;
     char text[256];
@@ -21867,15 +21862,14 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     const size_t total = d->input_count + d->column_count + d->task_count;
-    unsigned char *placed = (unsigned char *)mtl__arena_make(&model->arena, total, 1, "nodes", err);
+    mtl_arena *arena = &model->arena;
+    unsigned char *placed = (unsigned char *)mtl__arena_make(arena, total, 1, "nodes", err);
     size_t i;
-    model->nodes = (mtl__node *)mtl__arena_make(&model->arena, total, sizeof *model->nodes, "nodes", err);
-    model->inputs = (mtl__input *)mtl__arena_make(&model->arena, d->input_count, sizeof *model->inputs,
-                                                  "inputs", err);
-    model->columns = (mtl__column *)mtl__arena_make(&model->arena, d->column_count, sizeof *model->columns,
-                                                    "columns", err);
-    model->tasks = (mtl__task *)mtl__arena_make(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
-                                                err);
+    model->nodes = (mtl__node *)mtl__arena_make(arena, total, sizeof(mtl__node), "nodes", err);
+    model->inputs = (mtl__input *)mtl__arena_make(arena, d->input_count, sizeof(mtl__input), "inputs", err);
+    model->columns = (mtl__column *)mtl__arena_make(arena, d->column_count, sizeof(mtl__column), "columns",
+                                                    err);
+    model->tasks = (mtl__task *)mtl__arena_make(arena, d->task_count, sizeof(mtl__task), "tasks", err);
     while (model->node_count < total && !mtl__failed(err)) {
         for (i = 0; i < total && (placed[i] || mtl__desc_waits_for(d, i, placed, err) >= 0); i++) {}
         if (mtl__failed(err)) return;
@@ -21884,7 +21878,7 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
             placed[i] = 1;
         } else {
             for (i = 0; placed[i]; i++) {}
-            mtl__desc_fail_circle(d, i, placed, err);
+            mtl__desc_circle(d, i, placed, err);
         }
     }
     if (MTL__TRAINING && !mtl__failed(err)) mtl__model_build_penalties(model, placed, err);
@@ -23221,20 +23215,19 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
 }
 
 /* 1: a mapping's `from` fits this tensor of the file, and no tensor of the model takes it. */
-static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *mappings,
-                               size_t count)
+static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *maps, size_t count)
 {
     char own[512], back[512];
     size_t k, length;
     int fits = 0;
     for (k = 0; k < count; k++) {
         mtl_import turned;
-        turned.from = mappings[k].to;
-        turned.to = mappings[k].from;
+        turned.from = maps[k].to;
+        turned.to = maps[k].from;
         if (!mtl__pattern_rest(turned.to ? turned.to : "", name, &length)) continue;
         fits = 1;
         if (mtl__import_name(&turned, name, own, sizeof own) && mtl_parameters_find(&model->set, own) &&
-            mtl__import_mapping(mappings, count, own, back, sizeof back) == k)
+            mtl__import_mapping(maps, count, own, back, sizeof back) == k)
             return 0;
     }
     return fits;
@@ -23814,19 +23807,18 @@ static size_t mtl__text_number(const mtl_model *model, size_t input)
 }
 
 /* One array of ids per input, of a sentence of `count` words. */
-static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *const *texts,
-                                   size_t count)
+static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *const *texts, size_t n)
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->desc.input_count * sizeof *inputs);
     size_t i;
     for (i = 0; inputs && i < model->data_count && !mtl__failed(run->error); i++) {
-        int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
+        int *ids = (int *)mtl_run_push(run, n * sizeof *ids);
         const char *text = texts[mtl__text_number(model, i)];
         if (!model->inputs[i].words.count)
             mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1,
                       "input %s has no vocabulary of words", model->desc.inputs[i].name);
         else if (ids && model->inputs[i].kind->reads_spellings)
-            inputs[i].spellings = mtl__text_spellings(run, model, (int)i, text, count, ids);
+            inputs[i].spellings = mtl__text_spellings(run, model, (int)i, text, n, ids);
         else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
         inputs[i].ids = ids;
     }
@@ -23959,20 +23951,19 @@ static MTL__RARE mtl_stream *mtl__stream_lay(mtl_arena *arena, const mtl_plan *p
                                              int isa, mtl_error *err)
 {
     mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, MTL_STREAM_HEAD, "a stream", err);
+    mtl_frame *f = stream ? &stream->frame : NULL;
     if (!stream) return NULL;
     stream->sequences = sequences;
     stream->count = plan->count;
     stream->state = plan->state;
     stream->operations = plan->operations;
-    stream->frame.kernels = mtl__stream_kernels_choose(isa);
+    f->kernels = mtl__stream_kernels_choose(isa);
     stream->states = (mtl_real *)mtl__arena_zero(arena, sequences * plan->state, sizeof(mtl_real), "a stream",
                                                  err);
-    stream->frame.values = (mtl_real *)mtl__arena_zero(arena, plan->values, sizeof(mtl_real), "a stream",
-                                                       err);
-    stream->frame.out = (mtl_prediction *)mtl__arena_zero(arena, plan->tasks, sizeof(mtl_prediction),
-                                                          "a stream", err);
-    stream->frame.labels = (int *)mtl__arena_zero(arena, plan->tasks, sizeof(int), "a stream", err);
-    stream->frame.chosen = (unsigned char *)mtl__arena_zero(arena, plan->chosen, 1, "a stream", err);
+    f->values = (mtl_real *)mtl__arena_zero(arena, plan->values, sizeof(mtl_real), "a stream", err);
+    f->out = (mtl_prediction *)mtl__arena_zero(arena, plan->tasks, sizeof(mtl_prediction), "a stream", err);
+    f->labels = (int *)mtl__arena_zero(arena, plan->tasks, sizeof(int), "a stream", err);
+    f->chosen = (unsigned char *)mtl__arena_zero(arena, plan->chosen, 1, "a stream", err);
     return mtl__failed(err) ? NULL : stream;
 }
 
@@ -24340,8 +24331,7 @@ static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_tra
     w->tasks = tasks;
     w->window = (size_t)desc->balance_window;
     w->of = (mtl__weighed *)mtl__arena_make(arena, tasks, sizeof *w->of, "task weights", err);
-    w->state = (double *)mtl__arena_make(arena, tasks * w->kind->state, sizeof *w->state, "task weights",
-                                         err);
+    w->state = (double *)mtl__arena_make(arena, tasks * w->kind->state, sizeof(double), "task weights", err);
     for (k = 0; k < tasks && !mtl__failed(err); k++) w->of[k].state = w->state + k * w->kind->state;
     return mtl__status(err);
 }
@@ -25211,10 +25201,9 @@ static MTL__RARE size_t mtl__optimizer_places(mtl__optimizer *o, mtl_arena *aren
     return total;
 }
 
-static MTL__RARE mtl_real *mtl__optimizer_block(size_t total, const char *what, mtl_arena *arena,
-                                                mtl_error *err)
+static MTL__RARE mtl_real *mtl__optimizer_block(size_t n, const char *what, mtl_arena *arena, mtl_error *err)
 {
-    return (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), what, err);
+    return (mtl_real *)mtl__arena_zero(arena, n, sizeof(mtl_real), what, err);
 }
 
 static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc,
@@ -25694,7 +25683,7 @@ typedef struct mtl__dataset {
 static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data,
                                               const mtl_model *model, mtl_arena *arena, mtl_error *err)
 {
-    size_t s;
+    size_t s, k;
     memset(set, 0, sizeof *set);
     if (mtl__batch_check(model, data, NULL, err)) return mtl__status(err);
     set->data = data;
@@ -25703,20 +25692,13 @@ static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch
         set->starts[s] = set->rows;
         set->rows += (size_t)data->lengths[s];
     }
-    return mtl__status(err);
-}
-
-static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *s, const mtl_model *model, mtl_error *err)
-{
-    const mtl_batch *data = s->data;
-    size_t k;
     for (k = 0; data->targets && k < model->desc.task_count; k++) {
         const mtl__task *task = &model->tasks[k];
         size_t labelled = 0;
         double divisor = 0;
         if (mtl__task_makes_targets(task->kind)) continue;
         mtl__task_check_target(task, &data->targets[k], err);
-        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, s->rows),
+        mtl__task_count(task, &data->targets[k], mtl__task_items(task, data->sequences, set->rows),
                         data->lengths, &labelled, &divisor, err);
     }
     return mtl__status(err);
@@ -25885,18 +25867,15 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
                                               const mtl__swap *swap, const size_t *chosen, size_t count,
                                               mtl_arena *arena, mtl_error *err)
 {
-    const mtl_model_desc *desc = &model->desc;
+    const mtl_model_desc *d = &model->desc;
     const mtl_input *input = set->data->inputs;
     const mtl_target *target = set->data->targets;
-    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch",
-                                                     err);
-    mtl_target *targets = (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets, "a batch",
+    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, d->input_count, sizeof *inputs, "a batch", err);
+    mtl_target *targets = (mtl_target *)mtl__arena_zero(arena, d->task_count, sizeof *targets, "a batch",
                                                         err);
     mtl_batch batch;
-    mtl__pick pick;
+    mtl__pick pick = { set, chosen, count, 0, NULL, NULL, 0, arena, err };
     size_t i;
-    memset(&pick, 0, sizeof pick);
-    pick.set = set; pick.chosen = chosen; pick.count = count; pick.arena = arena; pick.err = err;
     mtl__pick_rows(&pick, swap);
     memset(&batch, 0, sizeof batch);
     batch.sequences = count;
@@ -25905,11 +25884,11 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     batch.targets = targets;
     for (i = 0; inputs && i < model->data_count; i++) {
         inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
-        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
+        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)d->inputs[i].features, 1);
         inputs[i].spellings = input[i].spellings;
     }
-    for (i = 0; target && targets && i < desc->task_count; i++) {
-        int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
+    for (i = 0; target && targets && i < d->task_count; i++) {
+        int per_step = d->tasks[i].level == MTL_LEVEL_STEP;
         if (mtl__task_makes_targets(model->tasks[i].kind)) continue;
         targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
         targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].part.width, per_step);
@@ -26015,8 +25994,7 @@ static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *dat
     mtl__dataset set;
     size_t *order, *scratch, first, n, s;
     if (!data->targets && !mtl__model_predicts_words(e->predictor->session.model)) return;
-    if (mtl__dataset_init(&set, data, e->predictor->session.model, arena, err)) return;
-    mtl__dataset_check(&set, e->predictor->session.model, err);
+    mtl__dataset_init(&set, data, e->predictor->session.model, arena, err);
     order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *order, "evaluation", err);
     scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *scratch, "evaluation", err);
     if (mtl__failed(err)) return;
@@ -26213,8 +26191,7 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
     const float *weights = p->desc->sampler_weights;
     mtl__sampler_set *s = &p->sets[i];
     size_t n;
-    if (mtl__dataset_init(&s->set, data, model, arena, err)
-        || mtl__dataset_check(&s->set, model, err)) return;
+    if (mtl__dataset_init(&s->set, data, model, arena, err)) return;
     if (!data->sequences)
         mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i, "data set %z has no sequences", i);
     if (p->desc->curriculum == MTL_CURRICULUM_LOSS && !(p->desc->ranks && p->desc->ranks[i]))
@@ -26459,8 +26436,7 @@ static MTL__RARE void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *
     t->task_skipped = t->task_items + count;
     t->task_groups = (mtl__balance_group *)mtl__arena_make(arena, count, sizeof *t->task_groups,
                                                            "groups of tasks", err);
-    t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof *t->task_group_of, "groups of tasks",
-                                                 err);
+    t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof(size_t), "groups of tasks", err);
     t->best_score = (double *)mtl__arena_make(arena, 2 * count, sizeof(double), "best scores", err);
     t->best_epoch = (size_t *)(void *)(t->best_score + count);
     t->batches = 1;
@@ -26593,9 +26569,8 @@ static MTL__RARE void mtl__trainer_check_shared(const mtl_trainer *t, mtl_error 
 {
     const mtl_model *model = t->model;
     const char *field = t->desc.surgery != MTL_SURGERY_NONE ? "trainer.surgery" : "trainer.balance";
-    const char *name = t->desc.surgery != MTL_SURGERY_NONE
-        ? mtl__choices_MTL_SURGERY[t->desc.surgery - MTL_SURGERY_NONE].name
-        : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
+    const char *name = t->desc.surgery != MTL_SURGERY_NONE ? mtl__choices_MTL_SURGERY[t->desc.surgery
+        - MTL_SURGERY_NONE].name : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
     size_t i, k, tasks = 0, shared = 0, frozen = 0;
     for (k = 0; k < model->desc.task_count; k++)
         tasks += !t->weighting.of[k].outside;
@@ -26728,8 +26703,7 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_arena *s
 
 static const mtl__session_kind mtl__trainer_kind = {
     "trainer", sizeof(mtl_trainer), MTL_DESC_TRAINER, offsetof(mtl_trainer, desc), sizeof(mtl_trainer_desc),
-    offsetof(mtl_trainer_desc, allocator),
-    mtl__trainer_build, mtl__trainer_measure
+    offsetof(mtl_trainer_desc, allocator), mtl__trainer_build, mtl__trainer_measure
 };
 
 MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
@@ -27136,11 +27110,6 @@ static MTL__RARE mtl_real *mtl__optimizer_moment(const mtl__optimizer *o, size_t
     return mtl__optimizer_at(o, blocks[which], tensor, 0);
 }
 
-static size_t mtl__trainer_lambdas(const mtl_trainer *t)
-{
-    return t->model->desc.task_count + t->model->desc.penalty_count;
-}
-
 /* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr; behind them its rule. */
 static MTL__RARE double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_arena *arena, mtl_error *err)
 {
@@ -27204,7 +27173,8 @@ static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__te
                                                    mtl_arena *arena, mtl_error *err)
 {
     const mtl__optimizer *o = &t->optimizer;
-    const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
+    const size_t lambdas = t->model->desc.task_count + t->model->desc.penalty_count;
+    const size_t units = mtl__average_total(o);
     double *values = (double *)mtl__arena_zero(arena, units + lambdas, sizeof *values, "counts", err), *to;
     size_t i, k, n = 0;
     for (i = 0, to = values; values && units && i < o->set->count; i++)
@@ -27378,7 +27348,8 @@ static MTL__RARE mtl_status mtl__balance_resume(mtl_trainer *t, const mtl_safete
 static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
 {
     mtl__optimizer *o = &t->optimizer;
-    const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
+    const size_t lambdas = t->model->desc.task_count + t->model->desc.penalty_count;
+    const size_t units = mtl__average_total(o);
     mtl_arena arena;
     double *values, *from;
     size_t i, k;
@@ -27674,10 +27645,8 @@ static MTL__RARE void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             f->stale = 0;
             /* all of it, but only when an epoch won */
             memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
-        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU &&
-                   f->stale % (size_t)t->desc.plateau_patience == 0) {
-            o->plateau *= t->desc.schedule_factor;
-        }
+        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU && f->stale % (size_t)t->desc.plateau_patience
+                   == 0) o->plateau *= t->desc.schedule_factor;
     }
     if (mtl__failed(err)) mtl__fit_broke(f, 0, err);
     if (t->averaged) mtl_trainer_swap_average(t, NULL);
