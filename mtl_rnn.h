@@ -19642,20 +19642,20 @@ static void mtl__penalty_pair(mtl_penalty_part *part, size_t i, const mtl_parame
                   "[%z, %z]", what, a->name, a->shape[0], a->shape[1], name, b->shape[0], b->shape[1]);
 }
 
-static void mtl__penalty_build_tensors(mtl__penalty *penalty, mtl_parameters *set, const char *what, mtl_error *err)
+static void mtl__penalty_build_tensors(mtl__penalty *p, mtl_parameters *set, const char *what, mtl_error *err)
 {
-    mtl_penalty_part *p = &penalty->part;
-    const mtl_penalty_desc *d = p->desc;
+    mtl_penalty_part *to = &p->part;
+    const mtl_penalty_desc *d = to->desc;
     size_t i, others;
-    p->count = mtl__penalty_tensors(set, d->a, NULL);
-    others = d->b ? mtl__penalty_tensors(set, d->b, NULL) : p->count;
-    p->a = (const mtl_tensor **)mtl__arena_make(set->arena, p->count, sizeof *p->a, "a penalty", err);
-    p->b = (const mtl_tensor **)mtl__arena_make(set->arena, p->count, sizeof *p->b, "a penalty", err);
+    to->count = mtl__penalty_tensors(set, d->a, NULL);
+    others = d->b ? mtl__penalty_tensors(set, d->b, NULL) : to->count;
+    to->a = (const mtl_tensor **)mtl__arena_make(set->arena, to->count, sizeof *to->a, "a penalty", err);
+    to->b = (const mtl_tensor **)mtl__arena_make(set->arena, to->count, sizeof *to->b, "a penalty", err);
     if (mtl__failed(err)) return;
-    mtl__penalty_tensors(set, d->a, p->a);
-    for (i = 0; d->b && i < p->count && !mtl__failed(err); i++) mtl__penalty_pair(p, i, set, what, err);
-    if (!p->count || others != p->count)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has %z tensors, %s has %z", what, d->a, p->count,
+    mtl__penalty_tensors(set, d->a, to->a);
+    for (i = 0; d->b && i < to->count && !mtl__failed(err); i++) mtl__penalty_pair(to, i, set, what, err);
+    if (!to->count || others != to->count)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has %z tensors, %s has %z", what, d->a, to->count,
                   d->b ? d->b : "it", others);
 }
 
@@ -26569,8 +26569,9 @@ static MTL__RARE void mtl__trainer_check_shared(const mtl_trainer *t, mtl_error 
 {
     const mtl_model *model = t->model;
     const char *field = t->desc.surgery != MTL_SURGERY_NONE ? "trainer.surgery" : "trainer.balance";
-    const char *name = t->desc.surgery != MTL_SURGERY_NONE ? mtl__choices_MTL_SURGERY[t->desc.surgery
-        - MTL_SURGERY_NONE].name : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
+    const char *name = t->desc.surgery != MTL_SURGERY_NONE
+        ? mtl__choices_MTL_SURGERY[t->desc.surgery - MTL_SURGERY_NONE].name
+        : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
     size_t i, k, tasks = 0, shared = 0, frozen = 0;
     for (k = 0; k < model->desc.task_count; k++)
         tasks += !t->weighting.of[k].outside;
@@ -27645,8 +27646,9 @@ static MTL__RARE void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             f->stale = 0;
             /* all of it, but only when an epoch won */
             memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
-        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU && f->stale % (size_t)t->desc.plateau_patience
-                   == 0) o->plateau *= t->desc.schedule_factor;
+        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU
+                   && f->stale % (size_t)t->desc.plateau_patience == 0)
+            o->plateau *= t->desc.schedule_factor;
     }
     if (mtl__failed(err)) mtl__fit_broke(f, 0, err);
     if (t->averaged) mtl_trainer_swap_average(t, NULL);
