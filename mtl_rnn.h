@@ -16091,8 +16091,7 @@ static MTL__RARE mtl_activation *mtl__lm_loss_forward(mtl_run *run, const mtl__l
     memset(&how, 0, sizeof how);
     how.loss = MTL_LOSS_CROSS_ENTROPY;
     how.divisor = divisor;
-    for (i = 0; i < lm->ways; i++)
-        mtl__lm_targets_find(run, lm, (int)i, x->space->packing, &targets[i]);
+    for (i = 0; i < lm->ways; i++) mtl__lm_targets_find(run, lm, (int)i, x->space->packing, &targets[i]);
     if (mtl__failed(run->error) || !targets[0].count) return NULL;
     mtl__lm_words_find(run, lm, targets, &words);
     for (i = 0; i < lm->ways; i++) {
@@ -17863,8 +17862,7 @@ static void mtl__chain_decode_part(const mtl__kernels *kernels, const void *pass
         int good = mtl__is_finite(l->most[3]);
         for (t = 0; t < steps; t++) {
             mtl_real *best = d->best + mtl__lattice_row(l, b, t) * l->stride;
-            for (j = 0; !t && j < l->chain->labels; j++)
-                best[j] = mtl__chain_start(l->chain, l->bound, j);
+            for (j = 0; !t && j < l->chain->labels; j++) best[j] = mtl__chain_start(l->chain, l->bound, j);
             if (t)
                 kernels->chain_best(l->chain->labels, d->best + mtl__lattice_row(l, b, t - 1) * l->stride,
                                     l->scores, l->stride, best);
@@ -18022,9 +18020,8 @@ static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl
 {
     int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
     const char *type = inside ? tag + (tag[1] == '-' ? 2 : 1) : NULL;
-    int ends;
+    const int ends = track->open;
     if (inside && track->open && tag[0] == 'I' && mtl__same_text(type, track->span.type)) return 0;
-    ends = track->open;
     if (ends) {
         *ended = track->span;
         ended->end = t;
@@ -18449,8 +18446,7 @@ static void mtl__cells_end_layer(mtl_run *run, mtl_column_pass *p, mtl_activatio
     mtl_activation *parts[2];
     parts[0] = below;
     parts[1] = p->y;
-    if (l && p->part->desc->residual && p->y)
-        p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
+    if (l && p->part->desc->residual && p->y) p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
     p->y = mtl__moved(run, p->y, ((const mtl__cells *)p->part->data)->names[l]);
 }
 
@@ -20046,7 +20042,7 @@ static const mtl_figure mtl__multi_figures[] = {
     MTL__FIGURE(NULL, NULL, micro_f1, 0)
 };
 
-/* ---- origin: which data set a sequence comes from, a class that nobody scores -------------------------- */
+/* ---- origin: which data set a sequence comes from, a class that no data has labels of to be scored by -- */
 
 static mtl_status mtl__origin_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
@@ -20054,17 +20050,6 @@ static mtl_status mtl__origin_check(mtl_task_desc *t, const char *what, mtl_erro
         mtl__fail(err, MTL_ERROR_FIELD, what, t->level, "%s.level must be sequence: data sets have sequences",
                   what);
     return mtl__class_check(t, what, err);
-}
-
-static int mtl__origin_count(const mtl_task_part *part, const mtl_count *c)
-{
-    (void)part; (void)c;
-    return MTL_JUDGED_NOT;
-}
-
-static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
-{
-    (void)part; (void)counts; (void)score;
 }
 
 static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
@@ -20565,7 +20550,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
               mtl__multi_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
               mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream, 0),
     MTL__TASK_OF_CLASSES(ORIGIN, class, "origin", NULL, NULL, MTL_TARGET_ORIGIN, "logits", mtl__origin_check,
-              mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count, mtl__origin_score,
+              mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
               mtl__origin_figures, mtl__class_stream, 1),
     MTL__TASK(MTL_TASK_CRF, "crf", MTL__FILES(NULL, NULL), MTL_TARGET_LABELS, 0, "logits", mtl__crf_check,
               mtl__crf_build, mtl__crf_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
@@ -21852,8 +21837,7 @@ static void mtl__model_build_penalties(mtl_model *model, const unsigned char *pl
             if (mtl__tap_names(k ? of->b : of->a) != 1)
                 mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: a and b name one part each", what);
         }
-        if (!mtl__failed(err))
-            mtl__penalty_build(p, model->nodes, model->node_count, &model->set, what, err);
+        if (!mtl__failed(err)) mtl__penalty_build(p, model->nodes, model->node_count, &model->set, what, err);
     }
 }
 
@@ -21915,13 +21899,11 @@ static void mtl__model_components(mtl_model *model)
         const mtl__tap *tap = mtl__model_tap(model, node);
         for (k = 0; tap && k < tap->mix.count + tap->by_count; k++)
             mtl__model_connect(model, i, (size_t)tap->sources[k] / MTL__NODE_PARTS);
-        if (node->part == MTL__NODE_HEAD)
-            mtl__model_connect(model, i, model->tasks[node->index].scores_node);
+        if (node->part == MTL__NODE_HEAD) mtl__model_connect(model, i, model->tasks[node->index].scores_node);
     }
     for (i = 0; i < model->desc.penalty_count; i++) {
         const mtl__penalty *p = &model->penalties[i];
-        if (p->kind->parts > 1)
-            mtl__model_connect(model, (size_t)p->nodes[0], (size_t)p->nodes[1]);
+        if (p->kind->parts > 1) mtl__model_connect(model, (size_t)p->nodes[0], (size_t)p->nodes[1]);
     }
     for (i = 0; i < model->node_count; i++) {
         mtl__node *node = &model->nodes[i];
@@ -22815,8 +22797,8 @@ static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__te
 /* Tensors that stand in a model's file beside its own: a trainer's. NULL: none. */
 typedef struct mtl__further {
     const void *owner;
-    size_t count;
-    void (*entries)(const void *owner, mtl__tensor_entry *entries, mtl_arena *arena, mtl_error *err);
+    size_t most;                            /* how many they are at most; `entries` returns how many */
+    size_t (*entries)(const void *owner, mtl__tensor_entry *entries, mtl_arena *arena, mtl_error *err);
 } mtl__further;
 
 static MTL__RARE mtl_status mtl__model_write(const mtl_model *model, const mtl__further *more,
@@ -22824,12 +22806,12 @@ static MTL__RARE mtl_status mtl__model_write(const mtl_model *model, const mtl__
 {
     mtl_arena arena;
     mtl__tensor_entry *entries;
-    size_t count = 0, further = more ? more->count : 0;
+    size_t count = 0;
     if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return mtl__status(err);
     mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
-    entries = mtl__model_entries(model, further, &count, &arena, err);
-    if (entries && more) more->entries(more->owner, entries + count, &arena, err);
-    mtl__model_write_entries(model, entries, count + further, writer, &arena, err);
+    entries = mtl__model_entries(model, more ? more->most : 0, &count, &arena, err);
+    if (entries && more) count += more->entries(more->owner, entries + count, &arena, err);
+    mtl__model_write_entries(model, entries, count, writer, &arena, err);
     mtl_arena_destroy(&arena);
     return mtl__status(err);
 }
@@ -22878,13 +22860,11 @@ static void mtl__read_tensor(const mtl_safetensors *file, const char *name, cons
     const size_t rows = like->shape[0], columns = like->dims == 2 ? like->shape[1] : 0;
     size_t i;
     if (mtl__failed(err)) return;
-    if (!t)
-        mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
+    if (!t) mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
     else if (t->dims != (columns ? 2 : 1) || t->shape[0] != rows || (columns && t->shape[1] != columns))
         mtl__fail(err, MTL_ERROR_TENSOR, name, -1, columns ? "tensor %s must have the shape [%z, %z]"
                   : "tensor %s must have the shape [%z]", name, rows, columns);
-    else
-        mtl_safetensor_values(t, out, err);
+    else mtl_safetensor_values(t, out, err);
     if (mtl__failed(err)) return;
     i = mtl__finite_count(out, t->count);
     if (i < t->count)
@@ -23150,8 +23130,7 @@ static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, c
                                  const mtl_safetensor *from)
 {
     char more[640];
-    if (!from)
-        mtl__print(more, sizeof more, " (no %s in the file)", name);
+    if (!from) mtl__print(more, sizeof more, " (no %s in the file)", name);
     else if (from->type > MTL_TYPE_BF16)
         mtl__print(more, sizeof more, " (file: %s, read are F32, F64, F16, BF16)",
                    mtl__types[from->type].name);
@@ -24642,8 +24621,7 @@ static MTL__RARE void mtl__upgrad_weigh(mtl__surgery_case *c)
     mtl__program_init(&p, c, c->scratch, 0);
     p.ridge = 1e-4;                         /* as their package: of the trace */
     for (i = 0; i < c->n; i++) {
-        for (k = 0; k < c->n; k++)
-            c->scratch[k] = c->w[i] * (c->gram[i * c->n + k] + (k == i ? p.ridge : 0));
+        for (k = 0; k < c->n; k++) c->scratch[k] = c->w[i] * (c->gram[i * c->n + k] + (k == i ? p.ridge : 0));
         mtl__program_solve(&p);
         for (k = 0; k < c->n; k++) c->weight[k] += p.x[k];
         c->weight[i] += c->w[i];
@@ -25382,8 +25360,7 @@ static double mtl__average_left(const mtl_trainer_desc *d, unsigned long long si
 {
     const double decay = (double)(mtl_real)d->average;
     double left = 1, t = (double)since;
-    for (; d->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++)
-        left *= (1 + t) / (10 + t);
+    for (; d->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++) left *= (1 + t) / (10 + t);
     return left * ((double)now - t == 1 ? decay : pow(decay, (double)now - t));
 }
 
@@ -25965,8 +25942,7 @@ static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *bat
 static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order,
                                        size_t first)
 {
-    size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
-    size_t limit = MTL__EVALUATE_ROWS;
+    size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES, limit = MTL__EVALUATE_ROWS;
     if (p->session.limits.rows) {
         most = mtl__at_most(most, p->session.limits.sequences);
         limit = mtl__at_most(limit, p->session.limits.rows);
@@ -26364,8 +26340,7 @@ static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run,
     mtl_target *target;
     int *labels;
     size_t s;
-    if (t->model->tasks[k].kind->target != MTL_TARGET_ORIGIN)
-        return b->targets ? &b->targets[k] : NULL;
+    if (t->model->tasks[k].kind->target != MTL_TARGET_ORIGIN) return b->targets ? &b->targets[k] : NULL;
     target = (mtl_target *)mtl_run_make(run, sizeof *target);
     labels = (int *)mtl_run_push(run, sequences * sizeof *labels);
     for (s = 0; labels && !mtl__dry(run) && s < sequences; s++) labels[s] = b->set;
@@ -26573,8 +26548,7 @@ static MTL__RARE void mtl__trainer_check_shared(const mtl_trainer *t, mtl_error 
         ? mtl__choices_MTL_SURGERY[t->desc.surgery - MTL_SURGERY_NONE].name
         : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
     size_t i, k, tasks = 0, shared = 0, frozen = 0;
-    for (k = 0; k < model->desc.task_count; k++)
-        tasks += !t->weighting.of[k].outside;
+    for (k = 0; k < model->desc.task_count; k++) tasks += !t->weighting.of[k].outside;
     for (i = 0; i < model->set.count; i++)
         if (mtl__trainer_writers(t, model->set.tensors[i]) > 1) {
             shared += !model->set.tensors[i]->frozen;
@@ -27099,7 +27073,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
    files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of tasks and
    penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all tensors)
    has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
-enum { MTL__MOMENTS = 3 };
+enum { MTL__MOMENTS = 3, MTL__TRAINER_ENTRIES = 6 };        /* and so many entries beside them, at most */
 
 /* Moments i / count (m, v, average) of tensor i % count, NULL: there are none; text[192] gets their name. */
 static MTL__RARE mtl_real *mtl__optimizer_moment(const mtl__optimizer *o, size_t i, char *text)
@@ -27129,37 +27103,31 @@ static MTL__RARE double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_aren
 /* balance.rule [2]: MTL_BALANCE_*, MTL_SURGERY_*; balance.weights [2][tasks]: lambda and where it moves to;
    balance.state [tasks][..]: what the method keeps; balance.pairs [tasks][tasks]: what surgery keeps.
    Doubles; files without them have static weights, those of the descs, and no surgery. */
-static MTL__RARE size_t mtl__balance_entry_count(const mtl_trainer *t)
+static MTL__RARE size_t mtl__balance_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
+                                             mtl_error *err)
 {
     const size_t tasks = t->model->desc.task_count;
-    size_t k;
-    for (k = 0; k < tasks; k++)
-        if (t->weights[k] != t->model->desc.tasks[k].weight
-            || t->weight_ends[k] != t->model->desc.tasks[k].weight_end) break;
-    if (k == tasks && t->desc.balance == MTL_BALANCE_STATIC && t->desc.surgery == MTL_SURGERY_NONE) return 0;
-    return 2 + (size_t)(t->weighting.kind->state > 0) + (size_t)(t->surgery.of && t->surgery.kind->pairs);
-}
-
-static MTL__RARE void mtl__balance_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
-                                           mtl_error *err)
-{
-    const size_t tasks = t->model->desc.task_count, count = mtl__balance_entry_count(t);
     double *numbers = (double *)mtl__arena_zero(arena, 2 + 2 * tasks, sizeof *numbers, "task weights", err);
-    size_t k;
-    if (!count || !numbers) return;
+    int plain = t->desc.balance == MTL_BALANCE_STATIC && t->desc.surgery == MTL_SURGERY_NONE;
+    size_t k, n = 0;
+    for (k = 0; k < tasks; k++)
+        plain &= t->weights[k] == t->model->desc.tasks[k].weight
+            && t->weight_ends[k] == t->model->desc.tasks[k].weight_end;
+    if (plain || !numbers) return 0;
     numbers[0] = (double)t->desc.balance;
     numbers[1] = (double)t->desc.surgery;
     for (k = 0; k < tasks; k++) {
         numbers[2 + k] = (double)t->weights[k];
         numbers[2 + tasks + k] = (double)t->weight_ends[k];
     }
-    mtl__entry_set(&e[0], "balance.rule", MTL_TYPE_F64, 2, 0, numbers);
-    mtl__entry_set(&e[1], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 2);
-    if (t->surgery.of && t->surgery.kind->pairs)
-        mtl__entry_set(&e[count - 1], "balance.pairs", MTL_TYPE_F64, tasks, tasks, t->surgery.state);
+    mtl__entry_set(&e[n++], "balance.rule", MTL_TYPE_F64, 2, 0, numbers);
+    mtl__entry_set(&e[n++], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 2);
     if (t->weighting.kind->state)
-        mtl__entry_set(&e[2], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
+        mtl__entry_set(&e[n++], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
                        t->weighting.state);
+    if (t->surgery.of && t->surgery.kind->pairs)
+        mtl__entry_set(&e[n++], "balance.pairs", MTL_TYPE_F64, tasks, tasks, t->surgery.state);
+    return n;
 }
 
 static MTL__RARE size_t mtl__average_total(const mtl__optimizer *o)
@@ -27187,8 +27155,8 @@ static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__te
     return n;
 }
 
-static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
-                                           mtl_error *err)
+static MTL__RARE size_t mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
+                                             mtl_error *err)
 {
     const mtl_trainer *t = (const mtl_trainer *)owner;
     const mtl__optimizer *o = &t->optimizer;
@@ -27202,23 +27170,14 @@ static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry 
                                  o->set->tensors[i % o->set->count], moment);
     }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
-    mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
-    mtl__balance_entries(t, &e[n + 1], arena, err);
-}
-
-static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
-{
-    const mtl__optimizer *o = &t->optimizer;
-    size_t i, count = 0;
-    for (i = 0; i < o->set->count; i++) count += (size_t)mtl__optimizer_has(o, i);
-    return count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
-        + mtl__balance_entry_count(t);
+    mtl__entry_set(&e[n++], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
+    return n + mtl__balance_entries(t, &e[n], arena, err);
 }
 
 static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
 {
-    const mtl__further more = { trainer, trainer ? mtl__trainer_entry_count(trainer) : 0,
-                                mtl__trainer_entries };
+    const mtl__further more = { trainer, trainer ? MTL__MOMENTS * trainer->model->set.count
+                                + MTL__TRAINER_ENTRIES : 0, mtl__trainer_entries };
     if (trainer) mtl__average_finish(&trainer->optimizer, mtl__kernels_choose(trainer->desc.isa));
     return more;
 }
@@ -27821,7 +27780,7 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
    begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2], sequences and steps.
    best.NAME, of the parameter's shape: the best weights so far, where there are any; parts.NAME: those of
    what one task alone trains, with fit.keep. fit.settings, where given: the bytes of a text. */
-enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
+enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2, MTL__FIT_ENTRIES = 8 };
 
 static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
 {
@@ -27859,15 +27818,8 @@ static MTL__RARE char *mtl__fit_kept_name(const mtl__fit *f, size_t i, char *tex
     return mtl__print(text, 192, i % 2 ? "parts.%s" : "best.%s", f->trainer->model->set.tensors[i / 2]->name);
 }
 
-static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
-{
-    size_t i, kept = 0;
-    for (i = 0; i < 2 * f->trainer->model->set.count; i++) kept += mtl__fit_kept(f, i % 2, i / 2) != NULL;
-    return 5 + (f->trainer->optimizer.average ? 1u : 0u) + (f->valid_count ? 1u : 0u) +
-           (f->desc.settings ? 1u : 0u) + kept;
-}
-
-static MTL__RARE void mtl__fit_entries(const void *of, mtl__tensor_entry *e, mtl_arena *arena, mtl_error *err)
+static MTL__RARE size_t mtl__fit_entries(const void *of, mtl__tensor_entry *e, mtl_arena *arena,
+                                         mtl_error *err)
 {
     const mtl__fit *f = (const mtl__fit *)of;
     const mtl_parameters *set = &f->trainer->model->set;
@@ -27876,12 +27828,12 @@ static MTL__RARE void mtl__fit_entries(const void *of, mtl__tensor_entry *e, mtl
                                                MTL__FIT_VALID * valid, sizeof *counts, "counts", err);
     double *losses = counts + MTL__FIT_COUNTS, *best = losses + 2 * tasks, *train = best + 2 * tasks,
            *sizes = train + MTL__FIT_TRAIN * sets;
+    mtl__tensor_entry *const first = e;
     char name[192];
     size_t i;
-    mtl__trainer_entries(f->trainer, e, arena, err);
-    if (mtl__failed(err)) return;
-    e += mtl__trainer_entry_count(f->trainer);
+    e += mtl__trainer_entries(f->trainer, e, arena, err);
     e += mtl__trainer_count_entries(f->trainer, e, arena, err);
+    if (mtl__failed(err)) return 0;
     mtl__fit_counts(f, counts);
     for (i = 0; i < tasks; i++) {
         losses[2 * i] = f->loss_sum[i];
@@ -27903,12 +27855,13 @@ static MTL__RARE void mtl__fit_entries(const void *of, mtl__tensor_entry *e, mtl
         if (kept) mtl__entry_of_tensor(e++, mtl__arena_text(arena, mtl__fit_kept_name(f, i, name), err),
                                        set->tensors[i / 2], kept);
     }
+    return (size_t)(e - first);
 }
 
 static MTL__RARE mtl__further mtl__fit_further(const mtl__fit *f)
 {
-    const mtl__further more = { f, f ? mtl__trainer_entry_count(f->trainer) + mtl__fit_entry_count(f) : 0,
-                                mtl__fit_entries };
+    const mtl__further more = { f, f ? (MTL__MOMENTS + 2) * f->trainer->model->set.count
+                                + MTL__TRAINER_ENTRIES + MTL__FIT_ENTRIES : 0, mtl__fit_entries };
     return more;
 }
 
@@ -28847,10 +28800,9 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
     const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
     mtl_error own;
     mtl_check_result own_result;
-    mtl__check check;
-    err = mtl__error_given(err, &own);
-    if (!result) result = &own_result;
-    memset(result, 0, sizeof *result);
+    mtl__check check = { loss, user, step > 0 ? step : 1e-5, 0, 0, result ? result : &own_result, NULL };
+    check.err = err = mtl__error_given(err, &own);
+    memset(check.result, 0, sizeof *check.result);
     if (mtl__failed(err)) return mtl__status(err);
     if (!loss || (count && !arrays))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, loss ? "arrays" : "loss", -1,
@@ -28858,13 +28810,8 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
     if (!(step >= 0 && step <= 1))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "step", -1,
                          "mtl_check_gradients: step is %g, it must be in 0 .. 1", step);
-    check.loss = loss;
-    check.user = user;
-    check.step = step > 0 ? step : 1e-5;
     check.base = loss(user);
     check.noise = 100 * epsilon * (fabs(check.base) + 1e-3) / check.step;
-    check.result = result;
-    check.err = err;
     if (!mtl__double_is_finite(check.base))
         return mtl__fail(err, MTL_ERROR_NUMBER, "loss", -1,
                          "mtl_check_gradients: the loss is not a finite number");
