@@ -18472,15 +18472,6 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
         if (l < (size_t)columns[k].part->desc->layers) mtl__cells_end_layer(run, &columns[k], below[k], l);
 }
 
-/* What comes after the last layer: a norm, dropout. */
-static void mtl__cells_end(mtl_run *run, mtl_column_pass *p)
-{
-    const mtl_column_desc *d = p->part->desc;
-    const mtl__cells *column = (const mtl__cells *)p->part->data;
-    if (column->output) p->y = mtl_norm_forward(run, column->output, p->y, d->name);
-    p->y = mtl__cells_dropout(run, p, d->dropout, p->y);
-}
-
 /* Level by level, since a layer reads the one below it. */
 static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
 {
@@ -18490,7 +18481,12 @@ static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns,
         if ((size_t)columns[k].part->desc->layers > layers) layers = (size_t)columns[k].part->desc->layers;
     }
     for (l = 0; l < layers && !mtl__failed(run->error); l++) mtl__cells_layers(run, columns, count, l);
-    for (k = 0; k < count && !mtl__failed(run->error); k++) mtl__cells_end(run, &columns[k]);
+    for (k = 0; k < count && !mtl__failed(run->error); k++) {
+        mtl_column_pass *p = &columns[k];
+        const mtl_norm *norm = ((const mtl__cells *)p->part->data)->output;
+        if (norm) p->y = mtl_norm_forward(run, norm, p->y, p->part->desc->name);
+        p->y = mtl__cells_dropout(run, p, p->part->desc->dropout, p->y);
+    }
 }
 
 static MTL__RARE unsigned mtl__cell_stream(mtl_maker *m, const mtl_cell *cell, unsigned x)
@@ -20851,13 +20847,6 @@ static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target
     return MTL_OK;
 }
 
-/* How many numbers a state has for the task: where steps are pooled, but by the last one, or vote. */
-static size_t mtl__task_carried_width(const mtl__task *task)
-{
-    return task->desc->per_step ? task->part.width + 1
-        : mtl__pooling_carried(&task->pooling, task->pooling.count, 0);
-}
-
 /* The head over rows of its input; key: what a row's dropout depends on. */
 static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_activation *x, const int *key)
 {
@@ -21785,7 +21774,8 @@ static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__nod
     task->part.sees = mtl__tap_sees(&task->tap, model->nodes);
     mtl__model_find_words(model, &task->part);
     mtl__task_build(task, d, d->pool_of ? mtl__model_scores(model, d, err) : NULL, &model->set, err);
-    task->carried_width = mtl__failed(err) ? 0 : mtl__task_carried_width(task);
+    task->carried_width = mtl__failed(err) ? 0 : d->per_step ? task->part.width + 1
+        : mtl__pooling_carried(&task->pooling, task->pooling.count, 0);
     task->carried = task->carried_width ? mtl__model_carry(model, task->carried_width)
         : (size_t)MTL__NOT_CARRIED;
     node->level = mtl__task_level(d);
@@ -25257,7 +25247,7 @@ typedef struct mtl__piece_job {
     double *sums;                           /* [pieces] for the norm */
 } mtl__piece_job;
 
-/* Cuts the meaningful part of a tensor's gradient into pieces; pieces NULL: only counts them. */
+/* Cuts the meaningful part of a tensor's gradient into pieces. Returns how many. */
 static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl__piece *pieces)
 {
     const mtl_tensor *t = o->set->tensors[tensor];
@@ -25267,13 +25257,12 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
     size_t unit = of == MTL__OF_LIST ? (size_t)MTL__PIECE_ROWS : (size_t)MTL__PIECE_ELEMENTS;
     if (of == MTL__OF_TABLE) unit = (MTL__PIECE_ELEMENTS - 1) / t->shape[1] + 1;
     if (g->state == MTL_GRAD_NONE || t->frozen) return 0;
-    for (first = 0; first < total; first += unit, n++)
-        if (pieces) {
-            pieces[n].tensor = tensor;
-            pieces[n].first = first;
-            pieces[n].count = mtl__at_most(unit, total - first);
-            pieces[n].of = of;
-        }
+    for (first = 0; first < total; first += unit, n++) {
+        pieces[n].tensor = tensor;
+        pieces[n].first = first;
+        pieces[n].count = mtl__at_most(unit, total - first);
+        pieces[n].of = of;
+    }
     return n;
 }
 
@@ -25318,21 +25307,18 @@ static void mtl__norm_piece(void *context, size_t i)
 static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
 {
     mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__piece_job job = { o, mtl__run_kernels(run), NULL, NULL, NULL };
-    mtl__piece *pieces;
-    size_t i, n = 0, count = 0;
-    double sum = 0;
-    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__norm_of(o, i), NULL);
-    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
-    job.sums = (double *)mtl_run_push(run, count * sizeof *job.sums);
+    const size_t most = mtl__pieces_most(o);
+    mtl__piece *pieces = (mtl__piece *)mtl_run_push(run, most * sizeof *pieces);
+    double *sums = (double *)mtl_run_push(run, most * sizeof *sums), sum = 0;
+    mtl__piece_job job = { o, mtl__run_kernels(run), NULL, pieces, sums };
+    size_t i, count = 0;
     if (mtl__failed(run->error)) return 0;
-    for (i = 0; i < o->set->count; i++) n += mtl__pieces_of(o, i, mtl__norm_of(o, i), pieces + n);
-    job.pieces = pieces;
+    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__norm_of(o, i), pieces + count);
     mtl__run_for(run, count, mtl__norm_piece, &job);
     for (i = 0; i < o->components; i++) o->norms[i] = 0;
     for (i = 0; i < count; i++) {
-        sum += job.sums[i];
-        o->norms[o->set->tensors[pieces[i].tensor]->component] += job.sums[i];
+        sum += sums[i];
+        o->norms[o->set->tensors[pieces[i].tensor]->component] += sums[i];
     }
     for (i = 0; i < o->components; i++) o->norms[i] = sqrt(o->norms[i]);
     mtl_arena_release(run->arena, mark);
@@ -25615,18 +25601,15 @@ static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, si
 static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, double scale)
 {
     mtl_arena_mark mark = mtl_arena_save(run->arena);
-    size_t i, n = 0, count = 0;
     mtl__update *updates = (mtl__update *)mtl_run_push(run, o->set->count * sizeof *updates);
-    mtl__piece_job job = { o, mtl__run_kernels(run), updates, NULL, NULL };
-    mtl__piece *pieces;
-    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__update_counts(o, i), NULL);
-    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
+    mtl__piece *pieces = (mtl__piece *)mtl_run_push(run, mtl__pieces_most(o) * sizeof *pieces);
+    mtl__piece_job job = { o, mtl__run_kernels(run), updates, pieces, NULL };
+    size_t i, more, count = 0;
     if (mtl__failed(run->error)) return;    /* the last thing that can fail: nothing has changed yet */
-    job.pieces = pieces;
     for (i = 0; i < o->set->count; i++) {
-        size_t more = mtl__pieces_of(o, i, mtl__update_counts(o, i), pieces + n);
+        more = mtl__pieces_of(o, i, mtl__update_counts(o, i), pieces + count);
         if (!more) continue;
-        n += more;
+        count += more;
         mtl__update_begin(o, job.kernels, i);
         if (o->components > 1) scale = mtl__clip_scale(o, o->norms[o->set->tensors[i]->component]);
         updates[i] = mtl__update_of(o, i, lr, scale);
@@ -25903,7 +25886,7 @@ typedef struct mtl__evaluation {
     mtl_predictor *predictor;
     void **counts;                          /* [tasks] their kinds' */
     mtl_prediction *out;                    /* [tasks] */
-    unsigned char *labelled, *wrong;        /* [sequences of a batch] any label seen; any wrong */
+    unsigned char *judged;                  /* [sequences of a batch] the largest MTL_JUDGED_* of all tasks */
     size_t *const *confusion;
     mtl_scores *scores;
 } mtl__evaluation;
@@ -25912,8 +25895,7 @@ static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *bat
 {
     const mtl_model *model = e->predictor->session.model;
     size_t k, s;
-    memset(e->labelled, 0, batch->sequences);
-    memset(e->wrong, 0, batch->sequences);
+    memset(e->judged, MTL_JUDGED_NOT, batch->sequences);
     for (k = 0; k < model->desc.task_count; k++) {
         const mtl__task *task = &model->tasks[k];
         mtl_count c;
@@ -25926,14 +25908,13 @@ static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *bat
             int judged;
             c.items = task->desc->level == MTL_LEVEL_STEP ? (size_t)batch->lengths[s] : 1;
             judged = task->kind->count(&task->part, &c);
-            if (judged != MTL_JUDGED_NOT) e->labelled[s] = 1;
-            if (judged == MTL_JUDGED_WRONG) e->wrong[s] = 1;
+            if (judged > e->judged[s]) e->judged[s] = (unsigned char)judged;
         }
     }
     for (s = 0; s < batch->sequences; s++) {
         e->scores->tokens += (size_t)batch->lengths[s];
-        e->scores->joint_items += e->labelled[s];
-        e->scores->joint_accuracy += e->labelled[s] && !e->wrong[s];
+        e->scores->joint_items += e->judged[s] != MTL_JUDGED_NOT;
+        e->scores->joint_accuracy += e->judged[s] == MTL_JUDGED_RIGHT;
     }
     e->scores->sequences += batch->sequences;
 }
@@ -26027,8 +26008,7 @@ MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_ba
     e.scores = scores;
     e.counts = (void **)mtl__arena_zero(&arena, tasks, sizeof *e.counts, "evaluation", err);
     e.out = (mtl_prediction *)mtl__arena_zero(&arena, tasks, sizeof *e.out, "evaluation", err);
-    e.labelled = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
-    e.wrong = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
+    e.judged = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
     for (k = 0; k < tasks && !mtl__failed(err); k++) {
         const mtl__task *task = &predictor->session.model->tasks[k];
         e.counts[k] = mtl__arena_zero(&arena, 1, task->kind->counts + task->part.outputs
