@@ -18443,9 +18443,7 @@ static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns
 /* Ends layer number l of a column, whose rows are p->y, over the rows `below`. */
 static void mtl__cells_end_layer(mtl_run *run, mtl_column_pass *p, mtl_activation *below, size_t l)
 {
-    mtl_activation *parts[2];
-    parts[0] = below;
-    parts[1] = p->y;
+    mtl_activation *parts[2] = { below, p->y };
     if (l && p->part->desc->residual && p->y) p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
     p->y = mtl__moved(run, p->y, ((const mtl__cells *)p->part->data)->names[l]);
 }
@@ -18574,8 +18572,7 @@ static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, c
                                        const mtl_real *turns, mtl_activation *x)
 {
     const mtl_packing *p = x->space->packing;
-    mtl_activation *rows[2];
-    rows[0] = x;
+    mtl_activation *rows[2] = { x, NULL };
     x = mtl__select_forward(run, NULL, x, p->packed_row, p->rows, "");
     x = mtl__heads_forward(run, p, mtl_dense_forward(run, self->in, x, NULL), (size_t)d->heads, turns,
                            self->shown);
@@ -20239,11 +20236,8 @@ static void mtl__count_answer(mtl_run *run, const mtl_task_part *part, const mtl
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
     mtl_activation from = *x, rates = *x;
-    mtl__rowwise pass;
+    const mtl__rowwise pass = { &from, &rates, NULL, 0, NULL, 0 };
     (void)p;
-    memset(&pass, 0, sizeof pass);
-    pass.x = &from;
-    pass.y = &rates;
     rates.value = mtl__run_reals(run, x->rows, x->stride);
     if (mtl__failed(run->error)) return;
     mtl__run_values(run, mtl__count_part, &pass, x->rows, 8 * x->width);
@@ -20624,7 +20618,7 @@ typedef struct mtl__task {
     mtl__pooling pooling;                   /* of those that pool steps; count 0: others */
     size_t scores_node;                     /* the node whose scores it uses, its own or another task's */
     const char *output_name;
-    size_t carried, carried_width;          /* where its numbers stand in a state, of those that pool steps */
+    size_t carried, carried_width;          /* its numbers in a state: of steps that it pools or that vote */
 } mtl__task;
 
 /* One pool of a task has scores, and only then may it name another task for them. */
@@ -20939,8 +20933,7 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
 {
     mtl_activation *x, *x2, *parts[3];
     mtl_loss_items all;
-    int *rows, *items, *keys;
-    rows = items = keys = NULL;
+    int *rows = NULL, *items = NULL, *keys = NULL;
     all.rows = task->kind->target == MTL_TARGET_WORDS ? run->packing->rows
         : mtl__task_labelled(run, task, target, &rows, &items, &keys);
     all.items = items;
@@ -22699,9 +22692,6 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
    optimizer.*. Metadata, text to text:
        mtl_rnn.version  "1"    mtl_rnn.config  JSON: inputs, columns, tasks, model    note.NAME  free texts */
 enum { MTL__FILE_VERSION = 1 };
-
-/* ---- writing ------------------------------------------------------------------------------------------- */
-
 enum { MTL__REAL_TYPE = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32 };
 
 static void mtl__entry_set(mtl__tensor_entry *e, const char *name, int type, size_t rows, size_t columns,
@@ -23162,10 +23152,9 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
                                              mtl_error *err)
 {
     const mtl_parameters *set = &model->set;
-    mtl__tensor_list unnamed;
+    mtl__tensor_list unnamed = { 0, 0, "", "" };
     char name[512];
     size_t i, k;
-    memset(&unnamed, 0, sizeof unnamed);
     for (i = 0; i < mtl__tensor_count(set); i++)
         if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == count)
             mtl__tensor_list_add(&unnamed, mtl__tensor_at(set, i)->name, "");
@@ -23207,11 +23196,9 @@ static MTL__RARE mtl_status mtl__import(mtl_model *model, const mtl_safetensors 
                                         const mtl_import *mappings, size_t count, int part,
                                         mtl_import_result *result, mtl_error *err)
 {
-    mtl__tensor_list wrong, left;
+    mtl__tensor_list wrong = { 0, 0, "", "" }, left = { 0, 0, "", "" };
     size_t i;
     memset(result, 0, sizeof *result);
-    memset(&wrong, 0, sizeof wrong);
-    memset(&left, 0, sizeof left);
     if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     if (mtl__import_check_mappings(model, mappings, count, err)) return mtl__status(err);
     result->taken = mtl__import_pass(model, file, mappings, count, &wrong, err);
@@ -23351,12 +23338,10 @@ static const mtl_allocator *mtl__session_allocator(const mtl__session_kind *kind
 static MTL__RARE void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
                                          const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
 {
-    if (mtl__failed(err)) return;
-    if (!mtl__kernels_choose(isa)) {
+    if (!mtl__kernels_choose(isa))
         mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
                   mtl__isa_name(isa));
-        return;
-    }
+    if (mtl__failed(err)) return;
     s->isa = isa;
     s->limits = limits;
     if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
@@ -23395,9 +23380,7 @@ static MTL__RARE mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, 
         s->run.kernels = before.kernels;
         s->run.arena = arena;
         s->run.error = err;
-    } else {
-        (void)mtl_run_init(&s->run, arena, s->isa, err);
-    }
+    } else (void)mtl_run_init(&s->run, arena, s->isa, err);
     s->run.scheduler = s->scheduler;
     s->run.max_rows = s->limits.rows;
     mtl__session_observe(s, before.observer, before.observer_user);
@@ -25169,11 +25152,6 @@ static MTL__RARE size_t mtl__optimizer_places(mtl__optimizer *o, mtl_arena *aren
     return total;
 }
 
-static MTL__RARE mtl_real *mtl__optimizer_block(size_t n, const char *what, mtl_arena *arena, mtl_error *err)
-{
-    return (mtl_real *)mtl__arena_zero(arena, n, sizeof(mtl_real), what, err);
-}
-
 static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc,
                                                 mtl_parameters *set, mtl_gradients *gradients,
                                                 mtl_arena *arena, mtl_error *err)
@@ -25189,10 +25167,11 @@ static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_tra
     o->total_steps = (size_t)desc->total_steps;
     total = mtl__optimizer_places(o, arena, err);
     if (o->rule.rule == MTL_OPTIMIZER_ADAM || desc->momentum > 0)
-        o->m = mtl__optimizer_block(total, "first moments", arena, err);
+        o->m = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "first moments", err);
     if (desc->optimizer != MTL_OPTIMIZER_SGD)
-        o->v = mtl__optimizer_block(total, "second moments", arena, err);
-    if (desc->average > 0) o->average = mtl__optimizer_block(total, "averaged weights", arena, err);
+        o->v = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "second moments", err);
+    if (desc->average > 0)
+        o->average = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "averaged weights", err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
     for (i = 0; i < set->count; i++)
         if (set->tensors[i]->component >= o->components) o->components = set->tensors[i]->component + 1;
@@ -25281,11 +25260,6 @@ static MTL__RARE size_t mtl__pieces_most(const mtl__optimizer *o)
 
 /* ---- the norm of the whole gradient -------------------------------------------------------------------- */
 
-static int mtl__norm_of(const mtl__optimizer *o, size_t tensor)
-{
-    return o->gradients->of[tensor].state == MTL_GRAD_ROWS ? MTL__OF_LIST : MTL__OF_ELEMENTS;
-}
-
 static void mtl__norm_piece(void *context, size_t i)
 {
     const mtl__piece_job *job = (const mtl__piece_job *)context;
@@ -25313,7 +25287,9 @@ static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
     mtl__piece_job job = { o, mtl__run_kernels(run), NULL, pieces, sums };
     size_t i, count = 0;
     if (mtl__failed(run->error)) return 0;
-    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__norm_of(o, i), pieces + count);
+    for (i = 0; i < o->set->count; i++)
+        count += mtl__pieces_of(o, i, o->gradients->of[i].state == MTL_GRAD_ROWS
+                                ? MTL__OF_LIST : MTL__OF_ELEMENTS, pieces + count);
     mtl__run_for(run, count, mtl__norm_piece, &job);
     for (i = 0; i < o->components; i++) o->norms[i] = 0;
     for (i = 0; i < count; i++) {
@@ -26332,13 +26308,11 @@ static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run,
 static MTL__RARE mtl_activation **mtl__trainer_again(mtl_trainer *t, const mtl_batch *batch)
 {
     mtl_run *run = &t->session.run;
-    if (!(t->desc.rdrop > 0) || mtl__failed(run->error)) return NULL;
-    if (batch->state) {
+    if (!(t->desc.rdrop > 0)) return NULL;
+    if (batch->state)
         mtl__fail(run->error, MTL_ERROR_UNSUPPORTED, "trainer.rdrop", -1, "trainer.rdrop runs a batch twice, "
                   "which one with a state cannot be: leave one of them out");
-        return NULL;
-    }
-    return mtl__model_forward(run, t->model, batch->inputs);
+    return mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs);
 }
 
 /* Forward pass and losses of one micro-batch; with its packing in run->packing. */
@@ -27476,10 +27450,8 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     for (n = 0; n < most && i + n < f->sampler.total && !mtl__failed(err); n++)
         batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
     if (mtl__failed(err)) return 1;
-    if (mtl_train_step(f->trainer, batches, n, &step, err)) {
-        mtl__fit_broke(f, update + 1, err);
-        return 1;
-    }
+    if (mtl_train_step(f->trainer, batches, n, &step, err)) mtl__fit_broke(f, update + 1, err);
+    if (mtl__failed(err)) return 1;
     mtl__fit_count_loss(f, &step);
     *tokens += step.tokens;
     now = mtl__seconds();
@@ -28031,9 +28003,8 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
         while (mtl__fit_goes_on(&f) && mtl__fit_epoch(&f, result, err)) { }
         mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 0);
     }
-    if (f.best && f.progress.best_epoch) {
-        result->parts = mtl__fit_finish(&f);
-    } else if (trainer->optimizer.average && result->updates) {
+    if (f.best && f.progress.best_epoch) result->parts = mtl__fit_finish(&f);
+    else if (trainer->optimizer.average && result->updates) {
         mtl_trainer_swap_average(trainer, NULL);
         trainer->averaged = 0;              /* the average is the result; training may go on from it */
     }
@@ -28304,11 +28275,10 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batc
                                                 mtl_error *err)
 {
     mtl_trainer *t = watch ? watch->trainer : NULL;
-    mtl__balance forward;                   /* no group: nothing is played back */
+    mtl__balance forward = { NULL, 0, NULL };   /* no group: nothing is played back */
     mtl_error own;
     size_t k, j;
     err = mtl__error_given(err, &own);
-    memset(&forward, 0, sizeof forward);
     if (!mtl__given(affinity, "affinity", err)) return mtl__status(err);
     if (watch) mtl__parameters_settle(&t->model->set);
     if (mtl_watch_step(watch, batches, count, out, err)) return mtl__status(err);
@@ -28347,7 +28317,7 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
                                              mtl_error *err)
 {
     struct mtl__step_norms norms = { weight, norm, count };
-    mtl__balance_group group;
+    mtl__balance_group group = { NULL, NULL };
     mtl__balance balance;
     mtl_error own;
     size_t k;
@@ -28357,7 +28327,6 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
         || (task >= 0 && !mtl__model_check_index(trainer->model, "task", task, err)))
         return mtl__status(err);
     memset(norm, 0, count * sizeof *norm);
-    memset(&group, 0, sizeof group);
     group.gradients = trainer->gradients;
     balance = trainer->balance;
     balance.groups = &group;
