@@ -16191,9 +16191,9 @@ static void mtl__agreement_part(const mtl__kernels *kernels, const void *pass, s
     size_t j;
     (void)kernels;
     for (; n < end; n++) {
+        double sum = 0;
         const mtl_real *a = mtl__row(d->a, n), *b = mtl__row(d->b, n);
         const mtl_real *p = mtl__row(d->p, n), *q = mtl__row(d->q, n);
-        double sum = 0;
         for (j = 0; j < d->a->width; j++) sum += (double)(p[j] - q[j]) * (double)(a[j] - b[j]);
         d->loss[n] = sum / 2;
     }
@@ -21834,7 +21834,7 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
     size_t i;
     model->nodes = (mtl__node *)mtl__arena_make(arena, total, sizeof(mtl__node), "nodes", err);
     model->inputs = (mtl__input *)mtl__arena_make(arena, d->input_count, sizeof(mtl__input), "inputs", err);
-    model->columns = (mtl__column *)mtl__arena_make(arena, d->column_count, sizeof(mtl__column), "columns",
+    model->columns = (mtl__column *)mtl__arena_make(arena, d->column_count, sizeof *model->columns, "columns",
                                                     err);
     model->tasks = (mtl__task *)mtl__arena_make(arena, d->task_count, sizeof(mtl__task), "tasks", err);
     while (model->node_count < total && !mtl__failed(err)) {
@@ -23913,9 +23913,9 @@ static MTL__RARE mtl_stream *mtl__stream_lay(mtl_arena *arena, const mtl_plan *p
     stream->states = (mtl_real *)mtl__arena_zero(arena, sequences * plan->state, sizeof(mtl_real), "a stream",
                                                  err);
     f->values = (mtl_real *)mtl__arena_zero(arena, plan->values, sizeof(mtl_real), "a stream", err);
+    f->chosen = (unsigned char *)mtl__arena_zero(arena, plan->chosen, 1, "a stream", err);
     f->out = (mtl_prediction *)mtl__arena_zero(arena, plan->tasks, sizeof(mtl_prediction), "a stream", err);
     f->labels = (int *)mtl__arena_zero(arena, plan->tasks, sizeof(int), "a stream", err);
-    f->chosen = (unsigned char *)mtl__arena_zero(arena, plan->chosen, 1, "a stream", err);
     return mtl__failed(err) ? NULL : stream;
 }
 
