@@ -20035,7 +20035,7 @@ static const mtl_figure mtl__multi_figures[] = {
     MTL__FIGURE(NULL, NULL, micro_f1, 0)
 };
 
-/* ---- origin: which data set a sequence comes from, a class that no data has labels of to be scored by -- */
+/* ---- origin: which data set a sequence comes from, a class that evaluation finds no labels of ---------- */
 
 static mtl_status mtl__origin_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
@@ -22928,7 +22928,7 @@ static MTL__RARE mtl_model *mtl__model_fill(mtl_model *model, const mtl_safetens
     return NULL;
 }
 
-/* And closes the file. */
+/* The model of a file, which is closed. */
 static MTL__RARE mtl_model *mtl__model_of_file(mtl_safetensors *f, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_model_desc desc;
@@ -27029,7 +27029,7 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
    has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
 enum { MTL__MOMENTS = 3, MTL__TRAINER_ENTRIES = 6 };        /* and so many entries beside them, at most */
 
-/* Moments i / count (m, v, average) of tensor i % count, NULL: there are none; text[192] gets their name. */
+/* m, v or the average, number i / count, of tensor i % count, or NULL; text[192] gets its name in a file. */
 static MTL__RARE mtl_real *mtl__optimizer_moment(const mtl__optimizer *o, size_t i, char *text)
 {
     static const char *const names[MTL__MOMENTS] = { "m", "v", "average" };
