@@ -15249,9 +15249,8 @@ MTL_DEF mtl_status mtl_do_embedding(const mtl_operation *op, mtl_frame *f)
     mtl_real *to = mtl__at(f, op->to);
     unsigned j;
     if (id < 0 || (unsigned)id >= op->rows)
-        return mtl__fail(f->err, MTL_ERROR_RANGE, op->name, id,
-                         "input %s: id %d of sequence %z is not in 0 .. %d", op->name, id, f->sequence,
-                         (int)op->rows - 1);
+        return mtl__fail(f->err, MTL_ERROR_RANGE, op->name, id, "input %s: id %d of sequence %z is not in "
+                         "0 .. %d", op->name, id, f->sequence, (int)op->rows - 1);
     for (j = 0; j < op->columns; j++)
         to[j] = op->how && id == 0 ? 0 : op->factor * op->weights[0][(size_t)id * op->columns + j];
     return MTL_OK;
@@ -15269,9 +15268,8 @@ MTL_DEF mtl_status mtl_do_features(const mtl_operation *op, mtl_frame *f)
     else memcpy(to, x, op->columns * sizeof *to);
     for (j = 0; !good; j++)
         if (!mtl__is_finite(x[j]))
-            return mtl__fail(f->err, MTL_ERROR_NUMBER, op->name, (long long)j,
-                             "input %s: column %z of sequence %z is not a finite number", op->name, (size_t)j,
-                             f->sequence);
+            return mtl__fail(f->err, MTL_ERROR_NUMBER, op->name, (long long)j, "input %s: column %z of "
+                             "sequence %z is not a finite number", op->name, (size_t)j, f->sequence);
     return MTL_OK;
 }
 
@@ -15323,8 +15321,7 @@ MTL_DEF MTL__RARE mtl_status mtl_do_norm(const mtl_operation *op, mtl_frame *f)
 /* Nothing: an answer that is not wanted. */
 MTL_DEF MTL__RARE mtl_status mtl_do_none(const mtl_operation *op, mtl_frame *f)
 {
-    (void)op;
-    (void)f;
+    (void)op; (void)f;
     return MTL_OK;
 }
 
@@ -15360,12 +15357,7 @@ MTL_DEF MTL__RARE mtl_status mtl_do_window(const mtl_operation *op, mtl_frame *f
 
 MTL_DEF mtl_status mtl_do_softmax(const mtl_operation *op, mtl_frame *f)
 {
-    mtl__softmax s;
-    s.rows = 1;
-    s.classes = op->columns;
-    s.x = mtl__at(f, op->from);
-    s.p = mtl__at(f, op->to);
-    s.x_stride = s.p_stride = 0;
+    const mtl__softmax s = { 1, op->columns, mtl__at(f, op->from), 0, mtl__at(f, op->to), 0 };
     f->kernels->softmax(&s, 0, 1);
     return MTL_OK;
 }
@@ -15472,8 +15464,7 @@ MTL_DEF mtl_status mtl_do_class(const mtl_operation *op, mtl_frame *f)
     return mtl__do_answer(op, f, numbers, has ? 1 : op->columns);
 }
 
-/* to: the probabilities of ordered classes with the score `from`; weights[0]: `rows` cuts, whose thresholds
-   go to `by`. */
+/* to: probabilities of ordered classes by the score `from`; weights[0]: `rows` cuts; by: thresholds. */
 MTL_DEF MTL__RARE mtl_status mtl_do_ordinal(const mtl_operation *op, mtl_frame *f)
 {
     mtl__ordinal_thresholds(op->weights[0], op->rows, mtl__at(f, op->by));
@@ -15544,8 +15535,7 @@ struct mtl_maker {
     size_t count;
     unsigned state, values, chosen;         /* reals of a sequence's state, of a step's values; flags */
     int logits;
-    mtl_real *constants;                    /* what operations keep beside the model's weights; NULL while all
-                                               is counted */
+    mtl_real *constants;                    /* of operations, beside the model's weights; NULL: counting */
     size_t constant_count;
     mtl_error *err;
 };
@@ -15590,13 +15580,12 @@ static MTL__RARE mtl_operation *mtl__operation(mtl_maker *m,
 }
 
 /* Returns the place of what it makes, as those below. */
-static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *dense, unsigned from)
+static MTL__RARE unsigned mtl__stream_dense(mtl_maker *m, const mtl_dense *d, unsigned from)
 {
-    mtl_operation *op = mtl__operation(m, mtl_do_dense, NULL, from, mtl__place(m, dense->outputs),
-                                       dense->inputs);
-    op->rows = (unsigned)dense->outputs;
-    op->weights[0] = dense->matrix->packed;
-    op->bias[0] = dense->matrix->packed_bias;
+    mtl_operation *op = mtl__operation(m, mtl_do_dense, NULL, from, mtl__place(m, d->outputs), d->inputs);
+    op->rows = (unsigned)d->outputs;
+    op->weights[0] = d->matrix->packed;
+    op->bias[0] = d->matrix->packed_bias;
     return op->to;
 }
 
@@ -15681,18 +15670,17 @@ static MTL__RARE unsigned mtl__stream_pool(mtl_maker *m, int pool, unsigned from
     return op->to;
 }
 
-static MTL__RARE unsigned mtl__stream_attend(mtl_maker *m, const mtl__scores *scores, unsigned from,
-                                             size_t width)
+static MTL__RARE unsigned mtl__stream_attend(mtl_maker *m, const mtl__scores *s, unsigned from, size_t width)
 {
     unsigned keys = from;
     mtl_operation *op;
-    if (scores->keys)
-        keys = mtl__stream_activate(m, MTL_ACTIVATION_TANH, mtl__stream_dense(m, scores->keys, from),
-                                    scores->keys->outputs);
-    keys = mtl__stream_dense(m, scores->score, keys);
+    if (s->keys)
+        keys = mtl__stream_activate(m, MTL_ACTIVATION_TANH, mtl__stream_dense(m, s->keys, from),
+                                    s->keys->outputs);
+    keys = mtl__stream_dense(m, s->score, keys);
     op = mtl__operation(m, mtl_do_attend, NULL, from, mtl__place_kept(m, width + 2), width);
     op->by = keys;
-    op->factor = scores->factor;
+    op->factor = s->factor;
     return op->to;
 }
 
@@ -15716,12 +15704,11 @@ static MTL__RARE unsigned mtl__stream_pooling(mtl_maker *m, const mtl__pooling *
    batch add up to the whole. Rows here are labelled items only; rows[m] tells which of the caller's items row
    m is.
 
-   Cross-entropy of a row with coefficients a_c:   l = -sum_c a_c log p_c = (sum a) log sum exp x - sum_c a_c
-                                                   x_c dl/dx_c = (sum a) p_c - a_c
-       label y:         a_c = w_c ((1 - s) [c = y] + s / C)   but the first part with w_y       s: label
-                                                              smoothing
-       distribution q:  a_c = w_c ((1 - s) q_c + s / C)                                          as PyTorch
-       defines both
+   Cross-entropy of a row with coefficients a_c, as PyTorch defines it; s: label smoothing
+                        l = -sum_c a_c log p_c = (sum a) log sum exp x - sum_c a_c x_c
+                        dl/dx_c = (sum a) p_c - a_c
+       label y:         a_c = w_c ((1 - s) [c = y] + s / C)   but the first part with w_y
+       distribution q:  a_c = w_c ((1 - s) q_c + s / C)
    -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__loss_data {
     int loss;                               /* MTL_LOSS_* */
@@ -15745,13 +15732,7 @@ static void mtl__softmax_part(const mtl__kernels *kernels, const void *pass, siz
 
 static void mtl__softmax_rows(mtl_run *run, const mtl_activation *x, const mtl_activation *p)
 {
-    mtl__softmax s;
-    s.rows = x->rows;
-    s.classes = x->width;
-    s.x = x->value;
-    s.x_stride = x->stride;
-    s.p = p->value;
-    s.p_stride = p->stride;
+    const mtl__softmax s = { x->rows, x->width, x->value, x->stride, p->value, p->stride };
     mtl__run_rows(run, mtl__softmax_part, &s, sizeof s, x->rows, 0);
 }
 
@@ -15790,21 +15771,12 @@ static void mtl__cross_entropy_part(const mtl__kernels *kernels, const void *pas
 
 /* dx = g / divisor * ((sum a) p - a), with g the gradient of the loss itself. The loss of a single class does
    not depend on x; of what rounding leaves of (sum a) p - a, Adam would make whole steps. */
-static void mtl__cross_entropy_back_part(const mtl__kernels *kernels, const void *pass, size_t begin,
-                                         size_t end)
+static void mtl__cross_entropy_back(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     const mtl__loss_data *d = (const mtl__loss_data *)pass;
     mtl__cross_entropy p = d->pass;
     p.factor = d->x->width > 1 ? (mtl_real)((double)d->y->grad[0] / d->divisor) : 0;
     kernels->cross_entropy_backward(&p, begin, end);
-}
-
-static void mtl__cross_entropy_backward(mtl_run *run, void *data)
-{
-    mtl__loss_data *d = (mtl__loss_data *)data;
-    d->pass.dx = mtl_run_grad(run, d->x, &d->pass.accumulate);
-    d->pass.dx_stride = d->x->stride;
-    if (d->pass.dx) mtl__run_rows(run, mtl__cross_entropy_back_part, d, sizeof *d, d->x->rows, 0);
 }
 
 /* L from the losses of rows or elements, added up in their order. */
@@ -15825,14 +15797,22 @@ static void mtl__total_part(const mtl__kernels *kernels, const void *pass, size_
     *p->y = (mtl_real)(total / p->divisor);
 }
 
-static void mtl__loss_total(mtl_run *run, const mtl__loss_data *d, const double *loss, size_t count)
+static void mtl__loss_total(mtl_run *run, const double *loss, size_t count, double divisor,
+                            const mtl_activation *y)
 {
-    mtl__total_pass p;
-    p.loss = loss;
-    p.count = count;
-    p.divisor = d->divisor;
-    p.y = d->y->value;
+    const mtl__total_pass p = { loss, count, divisor, y->value };
     mtl__run_pass(run, mtl__total_part, &p, 1, 1);
+}
+
+/* The same of losses that `part` writes to *loss, `each` of a row, and that are gone afterwards. */
+static void mtl__loss_sum(mtl_run *run, mtl__part part, const void *of, double **loss, size_t rows,
+                          size_t each, size_t work, double divisor, const mtl_activation *y)
+{
+    const mtl_arena_mark mark = mtl_arena_save(run->arena);
+    *loss = (double *)mtl_run_push(run, rows * each * sizeof **loss);
+    mtl__run_values(run, part, of, rows, work);
+    mtl__loss_total(run, *loss, rows * each, divisor, y);
+    mtl_arena_release(run->arena, mark);
 }
 
 /* Training needs no probabilities. For an observer they are made where the gradient of the logits will be. */
@@ -15880,7 +15860,7 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
     pass->q = d->target->distribution;
     pass->labels = pass->q ? NULL : d->target->labels;
     mtl__run_rows(run, mtl__cross_entropy_part, pass, sizeof *pass, rows, 0);
-    mtl__loss_total(run, d, pass->loss, rows);
+    mtl__loss_total(run, pass->loss, rows, d->divisor, d->y);
     mtl_arena_release(run->arena, mark);
 }
 
@@ -15888,9 +15868,8 @@ static void mtl__cross_entropy_forward(mtl_run *run, mtl__loss_data *d, const ch
 
 /* Element loss of an output x against y and its slope. With e = x - y: mse e^2; mae |e|; huber e^2/2 inside
    delta, delta(|e| - delta/2) outside (Huber 1964). bce, of a logit and 0 or 1, with p = 1 / (1 + exp -x):
-   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y; with a class's weight w
-   -w y log p in the first place (PyTorch's pos_weight). poisson, of the logarithm
-   of what is expected: exp x - y x, the log y! left out. */
+   -y log p - (1 - y) log(1 - p) = max(x, 0) - x y + log(1 + exp -|x|), slope p - y; with a class's weight
+   first -w y log p (PyTorch's pos_weight). poisson, x the log of what is expected: exp x - y x, no log y!. */
 static mtl_real mtl__number_loss(const mtl__loss_data *d, mtl_real x, mtl_real y, mtl_real *slope)
 {
     const mtl_real e = x - y, size = e < 0 ? -e : e;
@@ -15954,25 +15933,18 @@ static void mtl__real_loss_part(const mtl__kernels *kernels, const void *pass, s
         }
 }
 
-static void mtl__real_loss_backward(mtl_run *run, void *data)
+static void mtl__loss_backward(mtl_run *run, void *data)
 {
     mtl__loss_data *d = (mtl__loss_data *)data;
     d->pass.dx = mtl_run_grad(run, d->x, &d->pass.accumulate);
-    if (d->pass.dx) mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
+    d->pass.dx_stride = d->x->stride;
+    if (!d->pass.dx) return;
+    if (d->loss == MTL_LOSS_CROSS_ENTROPY)
+        mtl__run_rows(run, mtl__cross_entropy_back, d, sizeof *d, d->x->rows, 0);
+    else mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
 }
 
-static void mtl__real_loss_forward(mtl_run *run, mtl__loss_data *d)
-{
-    const size_t elements = d->x->rows * d->x->width;
-    const mtl_arena_mark mark = mtl_arena_save(run->arena);
-    d->pass.loss = (double *)mtl_run_push(run, elements * sizeof *d->pass.loss);
-    mtl__run_values(run, mtl__real_loss_part, d, d->x->rows, d->x->width);
-    mtl__loss_total(run, d, d->pass.loss, elements);
-    mtl_arena_release(run->arena, mark);
-}
-
-/* The loss of x against the targets in `how` (what is not set there is filled in here): a 1 x 1 activation.
-   name: of the probabilities. */
+/* The loss of x against the targets in `how`, whose other members are filled in. name: of probabilities. */
 static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss_data *how,
                                                    mtl_activation *x, const char *name)
 {
@@ -15984,9 +15956,9 @@ static MTL__RARE mtl_activation *mtl__loss_forward(mtl_run *run, const mtl__loss
     d->x = x;
     d->y = y;
     if (d->loss == MTL_LOSS_CROSS_ENTROPY) mtl__cross_entropy_forward(run, d, name);
-    else mtl__real_loss_forward(run, d);
-    mtl_run_record(run, y, d->loss == MTL_LOSS_CROSS_ENTROPY
-                   ? mtl__cross_entropy_backward : mtl__real_loss_backward, d);
+    else
+        mtl__loss_sum(run, mtl__real_loss_part, d, &d->pass.loss, x->rows, x->width, x->width, d->divisor, y);
+    mtl_run_record(run, y, mtl__loss_backward, d);
     return mtl__failed(run->error) ? NULL : y;
 }
 
@@ -16120,8 +16092,7 @@ static MTL__RARE mtl_activation *mtl__lm_loss_forward(mtl_run *run, const mtl__l
     memset(&how, 0, sizeof how);
     how.loss = MTL_LOSS_CROSS_ENTROPY;
     how.divisor = divisor;
-    for (i = 0; i < lm->ways; i++)
-        mtl__lm_targets_find(run, lm, (int)i, x->space->packing, &targets[i]);
+    for (i = 0; i < lm->ways; i++) mtl__lm_targets_find(run, lm, (int)i, x->space->packing, &targets[i]);
     if (mtl__failed(run->error) || !targets[0].count) return NULL;
     mtl__lm_words_find(run, lm, targets, &words);
     for (i = 0; i < lm->ways; i++) {
@@ -16187,8 +16158,7 @@ static void mtl__lm_answer_block(mtl_run *run, const mtl__lm *lm, mtl_activation
     mtl_arena_release(run->arena, mark);
 }
 
-/* What all rows of x predict, into b, which says where to. Logits are made for some rows at a time: those of
-   all could be more than memory has. */
+/* What all rows of x predict, to where b says; some rows at a time, as all logits may be more than memory. */
 static void mtl__lm_predict(mtl_run *run, const mtl__lm *lm, mtl_activation *x, mtl__lm_block *b)
 {
     const size_t block = 1 + MTL__LM_LOGITS / lm->classes;
@@ -16216,36 +16186,29 @@ typedef struct mtl__agreement {
     int add_a, add_b;
 } mtl__agreement;
 
-/* A row of each. */
-typedef struct mtl__agreement_row { const mtl_real *a, *b, *p, *q; } mtl__agreement_row;
-static mtl__agreement_row mtl__agreement_at(const mtl__agreement *d, size_t n)
-{
-    mtl__agreement_row row;
-    row.a = d->a->value + n * d->a->stride;
-    row.b = d->b->value + n * d->b->stride;
-    row.p = d->p->value + n * d->p->stride;
-    row.q = d->q->value + n * d->q->stride;
-    return row;
-}
-
 static void mtl__agreement_part(const mtl__kernels *kernels, const void *pass, size_t n, size_t end)
 {
     const mtl__agreement *d = (const mtl__agreement *)pass;
     size_t j;
     (void)kernels;
     for (; n < end; n++) {
-        const mtl__agreement_row r = mtl__agreement_at(d, n);
         double sum = 0;
-        for (j = 0; j < d->a->width; j++) sum += (double)(r.p[j] - r.q[j]) * (double)(r.a[j] - r.b[j]);
+        const mtl_real *a = mtl__row(d->a, n), *b = mtl__row(d->b, n);
+        const mtl_real *p = mtl__row(d->p, n), *q = mtl__row(d->q, n);
+        for (j = 0; j < d->a->width; j++) sum += (double)(p[j] - q[j]) * (double)(a[j] - b[j]);
         d->loss[n] = sum / 2;
     }
 }
 
-/* What a gets of it; with a, p and b, q changed over, what b gets. */
-static void mtl__agreement_side(const mtl_real *a, const mtl_real *b, const mtl_real *p, const mtl_real *q,
-                                mtl_real g, size_t width, mtl_real *grad)
+/* What row n of a gets of it, into `to`; with a, p and b, q changed over, what b gets. */
+static void mtl__agreement_side(const mtl_activation *of_a, const mtl_activation *of_b,
+                                const mtl_activation *of_p, const mtl_activation *of_q, size_t n, mtl_real g,
+                                mtl_real *to, int add)
 {
-    mtl_real mean = 0;
+    const mtl_real *a = mtl__row(of_a, n), *b = mtl__row(of_b, n), *p = mtl__row(of_p, n);
+    const mtl_real *q = mtl__row(of_q, n);
+    const size_t width = of_a->width;
+    mtl_real mean = 0, *grad = mtl__row_open(to, of_a->stride, width, n, add);
     size_t j;
     for (j = 0; j < width; j++) mean += p[j] * (a[j] - b[j]);
     for (j = 0; j < width; j++) grad[j] += g * (p[j] - q[j] + p[j] * (a[j] - b[j] - mean));
@@ -16255,14 +16218,10 @@ static void mtl__agreement_back_part(const mtl__kernels *kernels, const void *pa
 {
     const mtl__agreement *d = (const mtl__agreement *)pass;
     const mtl_real g = (mtl_real)((double)d->y->grad[0] / d->divisor / 2);
-    const size_t width = d->a->width;
     (void)kernels;
     for (; n < end; n++) {
-        const mtl__agreement_row r = mtl__agreement_at(d, n);
-        if (d->da) mtl__agreement_side(r.a, r.b, r.p, r.q, g, width,
-                                       mtl__row_open(d->da, d->a->stride, width, n, d->add_a));
-        if (d->db) mtl__agreement_side(r.b, r.a, r.q, r.p, g, width,
-                                       mtl__row_open(d->db, d->b->stride, width, n, d->add_b));
+        if (d->da) mtl__agreement_side(d->a, d->b, d->p, d->q, n, g, d->da, d->add_a);
+        if (d->db) mtl__agreement_side(d->b, d->a, d->q, d->p, n, g, d->db, d->add_b);
     }
 }
 
@@ -16278,24 +16237,18 @@ static MTL__RARE mtl_activation *mtl__agreement_forward(mtl_run *run, mtl_activa
                                                         double divisor)
 {
     mtl__agreement *d = (mtl__agreement *)mtl_run_make(run, sizeof *d);
-    mtl__loss_data total;
-    mtl_arena_mark mark;
     if (!a || !b || !d) return NULL;
     d->a = a;
     d->b = b;
-    d->divisor = total.divisor = divisor;
+    d->divisor = divisor;
     d->p = mtl__run_beside(run, NULL, a, a->width);
     d->q = mtl__run_beside(run, NULL, b, b->width);
-    d->y = total.y = mtl__run_activation(run, NULL, NULL, 1, 1);
+    d->y = mtl__run_activation(run, NULL, NULL, 1, 1);
     if (mtl__failed(run->error)) return NULL;
     d->y->constant = a->constant && b->constant;
     mtl__softmax_rows(run, a, d->p);
     mtl__softmax_rows(run, b, d->q);
-    mark = mtl_arena_save(run->arena);
-    d->loss = (double *)mtl_run_push(run, a->rows * sizeof *d->loss);
-    mtl__run_values(run, mtl__agreement_part, d, a->rows, a->width);
-    mtl__loss_total(run, &total, d->loss, a->rows);
-    mtl_arena_release(run->arena, mark);
+    mtl__loss_sum(run, mtl__agreement_part, d, &d->loss, a->rows, 1, a->width, divisor, d->y);
     mtl_run_record(run, d->y, MTL__TRAINS(mtl__agreement_backward), d);
     return d->y;
 }
@@ -16445,21 +16398,14 @@ static MTL__RARE mtl_activation *mtl__ordinal_loss_forward(mtl_run *run, const m
 {
     mtl_activation *y = mtl__run_activation(run, NULL, NULL, 1, 1);
     mtl__ordinal *d = mtl__ordinal_open(run, cuts, x, y);
-    mtl__loss_data total = *how;
-    mtl_arena_mark mark;
     if (!d) return NULL;
     d->is_loss = 1;
     d->weights = how->class_weights;
     d->target = how->target;
     d->items = how->items;
     d->divisor = how->divisor;
-    total.y = y;
-    mark = mtl_arena_save(run->arena);
-    d->loss = (double *)mtl_run_push(run, x->rows * sizeof *d->loss);
+    mtl__loss_sum(run, mtl__ordinal_loss_part, d, &d->loss, x->rows, 1, 8 * cuts->count, d->divisor, y);
     if (mtl__failed(run->error)) return NULL;
-    mtl__run_values(run, mtl__ordinal_loss_part, d, x->rows, 8 * cuts->count);
-    mtl__loss_total(run, &total, d->loss, x->rows);
-    mtl_arena_release(run->arena, mark);
     mtl_run_record(run, y, MTL__TRAINS(mtl__ordinal_backward), d);
     return y;
 }
@@ -16920,11 +16866,10 @@ static void mtl__spelled_read(mtl_run *run, mtl__spelled *s)
 {
     const mtl_cell *const *cells = s->speller->cells;
     mtl_segment segments[2];
-    mtl__spelled_ids ids;
+    mtl__spelled_ids ids = { s, NULL };
     mtl_activation *states;
     size_t i;
     if (!(s->packing = mtl__spelled_pack(run, s))) return;
-    ids.spelled = s;
     ids.to = (int *)mtl_run_push(run, s->packing->rows * sizeof *ids.to);
     if (mtl__failed(run->error)) return;
     mtl__run_values(run, mtl__spelled_number, &ids, s->words, MTL__SPELLED_MOST);
@@ -17170,15 +17115,9 @@ static void mtl__gazetteer_part(const mtl__kernels *kernels, const void *pass, s
 static mtl_activation *mtl__gazetteer_forward(mtl_run *run, const mtl_space *space, const mtl__gazetteer *g,
                                               const int *ids, float ignore)
 {
-    mtl__gazetteer_pass p;
-    p.gazetteer = g;
-    p.ids = ids;
-    p.packing = space->packing;
-    p.training = run->training;
-    p.targets = run->targets;
-    p.ignore = (double)ignore;
-    p.seed = run->seed;
-    p.stream = run->training ? run->step << 16 | (++*mtl__run_stream(run) & 0xffff) : 0;
+    mtl__gazetteer_pass p = { g, ids, space->packing, run->targets, run->training, (double)ignore, run->seed,
+                              0, NULL };
+    if (run->training) p.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
     p.y = mtl__run_over(run, NULL, space, 2 * g->types);
     if (!p.y) return NULL;
     p.y->constant = 1;
@@ -17217,8 +17156,7 @@ static mtl_activation *mtl__gazetteer_forward(mtl_run *run, const mtl_space *spa
 typedef struct mtl__chain {
     size_t labels;                          /* C */
     mtl_tensor *transitions, *start, *end;  /* [C][C], from and to; [C]; [C] */
-    const int *needs;                       /* [C] the label that must stand before this one, unless it does
-                                               itself; -1: any may. NULL: any before any */
+    const int *needs;                       /* [C] which label, or itself, must come before; -1, NULL: any */
 } mtl__chain;
 
 /* What is done with a sequence. */
@@ -17335,8 +17273,7 @@ static int mtl__lattice_label(const mtl__lattice *l, size_t n)
     return l->labels ? l->labels[l->packing->caller_row[n]] : MTL_MISSING;
 }
 
-/* How a sequence is labelled; *breaks: two labels that the scheme does not allow. A missing one between
-   them makes all possible. */
+/* How a sequence is labelled; *breaks: neighbours that the scheme refuses (a missing one between is fine). */
 static int mtl__lattice_labelled(const mtl__lattice *l, size_t b, int *breaks)
 {
     const size_t steps = (size_t)l->packing->lengths[b];
@@ -17497,35 +17434,28 @@ static void mtl__lattice_back_row(const mtl__kernels *kernels, const mtl__lattic
     if (back.p && label >= 0 && l->how[b] == MTL__CHAIN_WHOLE) back.p[label] -= l->factor;
 }
 
-static void mtl__lattice_back_group(const mtl__kernels *kernels, const mtl__lattice *l, size_t first,
-                                    size_t end)
+static void mtl__lattice_back_group(const mtl__kernels *kernels, const mtl__lattice *l, size_t b, size_t end)
 {
-    size_t t = (size_t)l->packing->lengths[first], k, rows, next = 0;
+    size_t t = (size_t)l->packing->lengths[b], k, rows, next = 0;
     for (; t-- > 0; next = rows) {
-        const size_t n = mtl__lattice_row(l, first, t);
-        rows = mtl__lattice_alive(l, t, first, end);
+        const size_t n = mtl__lattice_row(l, b, t);
+        rows = mtl__lattice_alive(l, t, b, end);
         if (next)
-            mtl__lattice_product(kernels, l, l->packed_t,
-                                 l->w + mtl__lattice_row(l, first, t + 1) * l->stride, l->w + n * l->stride,
-                                 next);
+            mtl__lattice_product(kernels, l, l->packed_t, l->w + mtl__lattice_row(l, b, t + 1) * l->stride,
+                                 l->w + n * l->stride, next);
         for (k = next; k < rows; k++)
             memcpy(l->w + (n + k) * l->stride, l->end, l->chain->labels * sizeof(mtl_real));
-        for (k = 0; k < rows; k++) mtl__lattice_back_row(kernels, l, first + k, n + k);
+        for (k = 0; k < rows; k++) mtl__lattice_back_row(kernels, l, b + k, n + k);
     }
 }
 
-/* Sequences [b, end), MTL__SEQUENCES of them at a time. */
-static void mtl__lattice_forward_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
+/* Sequences [b, end), MTL__SEQUENCES of them at a time; once there is a w they go back. */
+static void mtl__lattice_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
 {
+    const mtl__lattice *l = (const mtl__lattice *)pass;
     for (; b < end; b += MTL__SEQUENCES)
-        mtl__lattice_forward_group(kernels, (const mtl__lattice *)pass, b, mtl__at_most(b + MTL__SEQUENCES,
-                                                                                        end));
-}
-static void mtl__lattice_back_part(const mtl__kernels *kernels, const void *pass, size_t b, size_t end)
-{
-    for (; b < end; b += MTL__SEQUENCES)
-        mtl__lattice_back_group(kernels, (const mtl__lattice *)pass, b, mtl__at_most(b + MTL__SEQUENCES,
-                                                                                     end));
+        (l->w ? mtl__lattice_back_group : mtl__lattice_forward_group)(kernels, l, b,
+                                                                      mtl__at_most(b + MTL__SEQUENCES, end));
 }
 
 static void mtl__lattice_forward(mtl_run *run, mtl__lattice *l)
@@ -17533,7 +17463,7 @@ static void mtl__lattice_forward(mtl_run *run, mtl__lattice *l)
     l->a = mtl__run_reals(run, l->x->rows, l->stride);
     l->norm = mtl__run_reals(run, 1, l->x->rows);
     l->total = (double *)mtl_run_push(run, l->packing->sequences * sizeof *l->total);
-    mtl__run_pass(run, mtl__lattice_forward_part, l, l->packing->sequences, MTL__SEQUENCES);
+    mtl__run_pass(run, mtl__lattice_part, l, l->packing->sequences, MTL__SEQUENCES);
 }
 
 /* ---- the same by the book, of one sequence, in double: for scores that lie far apart ------------------- */
@@ -17557,7 +17487,6 @@ static void mtl__book_push(mtl_run *run, mtl__book *book, const mtl__lattice *l)
     book->terms = book->beta + cells;
 }
 
-/* log sum exp */
 static double mtl__log_sum(const double *x, size_t n)
 {
     double most = x[0], sum = 0;
@@ -17789,7 +17718,7 @@ static void mtl__chain_add_sums(mtl__jobs *jobs, const mtl__lattice *l, mtl_real
 static void mtl__lattice_backward(mtl_run *run, mtl__lattice *l)
 {
     l->w = mtl__run_reals(run, l->x->rows, l->stride);
-    mtl__run_pass(run, mtl__lattice_back_part, l, l->packing->sequences, MTL__SEQUENCES);
+    mtl__run_pass(run, mtl__lattice_part, l, l->packing->sequences, MTL__SEQUENCES);
 }
 
 static void mtl__chain_loss_backward(mtl_run *run, void *data)
@@ -17819,8 +17748,7 @@ static void mtl__chain_loss_backward(mtl_run *run, void *data)
     mtl_arena_release(run->arena, mark);
 }
 
-/* The loss of all rows of x, 1 x 1. labels: the caller's, by step; NULL in a dry run. bound: the scheme holds
-   in Z, too. */
+/* The loss of all rows of x. labels: the caller's, by step; NULL in a dry run. bound: Z obeys the scheme. */
 static MTL__RARE mtl_activation *mtl__chain_loss_forward(mtl_run *run, const mtl__chain *chain,
                                                          mtl_activation *x, const int *labels, int bound,
                                                          double divisor)
@@ -17850,8 +17778,8 @@ static MTL__RARE mtl_activation *mtl__chain_loss_forward(mtl_run *run, const mtl
 
 /* ---- what a chain answers ------------------------------------------------------------------------------ */
 
-/* Sequences that the scaled sums do not do. */
-static void mtl__marginals_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
+/* Sequences that the scaled sums do not do: log Z and, where they are wanted, probabilities. */
+static void mtl__lattice_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     mtl__book *book = *(mtl__book *const *)pass;
     const mtl__lattice *l = book->l;
@@ -17861,10 +17789,11 @@ static void mtl__marginals_rest_part(const mtl__kernels *kernels, const void *pa
         const size_t steps = (size_t)l->packing->lengths[b];
         if (l->how[b] == MTL__CHAIN_LOGS) {
             mtl__book_forward(book, b, 0);
-            mtl__book_backward(book);
+            l->total[b] = book->total;
+            if (l->p) mtl__book_backward(book);
             mtl__book_rows(book, l->p, l->p_stride, 1, 0);
         }
-        for (t = 0; l->how[b] == MTL__CHAIN_BAD && t < steps; t++)
+        for (t = 0; l->p && l->how[b] == MTL__CHAIN_BAD && t < steps; t++)
             for (j = 0; j < l->chain->labels; j++)
                 l->p[mtl__lattice_row(l, b, t) * l->p_stride + j] = mtl__nan();
     }
@@ -17887,7 +17816,7 @@ static mtl_activation *mtl__chain_marginals(mtl_run *run, const mtl__chain *chai
     l.factor = 1;
     mtl__lattice_forward(run, &l);
     mtl__lattice_backward(run, &l);
-    mtl__run_pass(run, mtl__marginals_rest_part, &pass, 1, 1);
+    mtl__run_pass(run, mtl__lattice_rest_part, &pass, 1, 1);
     mtl_arena_release(run->arena, mark);
     mtl_run_record(run, p, NULL, NULL);
     return p;
@@ -17934,12 +17863,10 @@ static void mtl__chain_decode_part(const mtl__kernels *kernels, const void *pass
         int good = mtl__is_finite(l->most[3]);
         for (t = 0; t < steps; t++) {
             mtl_real *best = d->best + mtl__lattice_row(l, b, t) * l->stride;
-            for (j = 0; !t && j < l->chain->labels; j++)
-                best[j] = mtl__chain_start(l->chain, l->bound, j);
+            for (j = 0; !t && j < l->chain->labels; j++) best[j] = mtl__chain_start(l->chain, l->bound, j);
             if (t)
-                kernels->chain_best(l->chain->labels,
-                                    d->best + mtl__lattice_row(l, b, t - 1) * l->stride, l->scores, l->stride,
-                                    best);
+                kernels->chain_best(l->chain->labels, d->best + mtl__lattice_row(l, b, t - 1) * l->stride,
+                                    l->scores, l->stride, best);
             good &= mtl__decode_row(kernels, l, best, mtl__lattice_row(l, b, t));
         }
         while (t-- > 0) {
@@ -17957,13 +17884,10 @@ static void mtl__chain_best_paths(mtl_run *run, const mtl__chain *chain, const m
                                   const int *items, int *labels)
 {
     const mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__chain_decode d;
     mtl__lattice l;
+    mtl__chain_decode d = { &l, NULL, items, labels };
     mtl__lattice_begin(run, &l, chain, x, bound, NULL);
-    d.l = &l;
     d.best = mtl__run_reals(run, x->rows, l.stride);
-    d.items = items;
-    d.labels = labels;
     mtl__run_pass(run, mtl__chain_decode_part, &d, l.packing->sequences, 1);
     mtl_arena_release(run->arena, mark);
 }
@@ -18022,8 +17946,7 @@ static void mtl__paths_tell(const mtl__chain_paths *d, size_t b, size_t k, doubl
     d->log_p[k * l->packing->sequences + caller] = way < 0 ? mtl__nan() : (mtl_real)(score - l->total[b]);
     while (t-- > 0) {
         const size_t n = mtl__lattice_row(l, b, t);
-        d->labels[k * l->packing->rows + (size_t)d->items[n]] = way < 0 ? MTL_MISSING
-            : way / (int)d->count;
+        d->labels[k * l->packing->rows + (size_t)d->items[n]] = way < 0 ? MTL_MISSING : way / (int)d->count;
         if (way >= 0) way = d->back[n * labels * d->count + (size_t)way];
     }
 }
@@ -18051,20 +17974,6 @@ static void mtl__chain_paths_part(const mtl__kernels *kernels, const void *pass,
     }
 }
 
-/* log Z of sequences that the scaled sums do not do. */
-static void mtl__paths_rest_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    mtl__book *book = *(mtl__book *const *)pass;
-    const mtl__lattice *l = book->l;
-    size_t b;
-    (void)kernels; (void)begin; (void)end;
-    for (b = 0; b < l->packing->sequences; b++)
-        if (l->how[b] == MTL__CHAIN_LOGS) {
-            mtl__book_forward(book, b, 0);
-            l->total[b] = book->total;
-        }
-}
-
 /* The `count` best paths by `bound`, with their log p by z_bound. labels, log_p: as of mtl__chain_paths. */
 static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, const mtl_activation *x,
                                         int bound, int z_bound, size_t count, const int *items, int *labels,
@@ -18072,23 +17981,17 @@ static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, c
 {
     const mtl_arena_mark mark = mtl_arena_save(run->arena);
     mtl__book book, *rest = &book;
-    mtl__chain_paths d;
     mtl__lattice l;
+    mtl__chain_paths d = { &l, bound, count, NULL, NULL, NULL, items, labels, log_p };
     size_t sequences;
     mtl__lattice_begin(run, &l, chain, x, z_bound, NULL);
     mtl__book_push(run, &book, &l);
     mtl__lattice_forward(run, &l);
-    mtl__run_pass(run, mtl__paths_rest_part, &rest, 1, 1);
+    mtl__run_pass(run, mtl__lattice_rest_part, &rest, 1, 1);
     sequences = l.packing->sequences;
-    d.l = &l;
-    d.bound = bound;
-    d.count = count;
     d.score = (double *)mtl_run_push(run, 2 * sequences * chain->labels * count * sizeof *d.score);
     d.back = (int *)mtl_run_push(run, x->rows * chain->labels * count * sizeof *d.back);
     d.ends = (int *)mtl_run_push(run, sequences * count * sizeof *d.ends);
-    d.items = items;
-    d.labels = labels;
-    d.log_p = log_p;
     if (!mtl__failed(run->error)) mtl__run_pass(run, mtl__chain_paths_part, &d, sequences, 1);
     mtl_arena_release(run->arena, mark);
 }
@@ -18098,13 +18001,10 @@ static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, c
    ===========================================================================================================
    A metric is a handful of counts that grow with every batch; mtl__metric_finish_.. turns them into scores.
    Labels that are missing count nowhere. Gold spans are those of the tags as written, whether the model has a
-   class for them or not. Spans are counted as the CoNLL evaluation script (conlleval, Tjong Kim Sang 2004)
-   counts:
-       precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R)      0 when nothing
-                                                                     is there
+   class for them or not. Spans are counted as by the CoNLL script (conlleval, Tjong Kim Sang 2004):
+       precision = right / predicted      recall = right / gold      F1 = 2 P R / (P + R), 0 of nothing
        right: same begin, same end, same type
-       R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items pooled, so a vector target has
-       one mean
+       R2 = 1 - sum (y - p)^2 / sum (y - mean)^2, over all numbers of all items: a vector target has one mean
        sets of labels: F1 of all labels pooled (micro), and the mean of each class's F1 (macro)
        ordered labels: Cohen's kappa with weights (y - p)^2 (Cohen 1968), of ranks from 0 on
        counts: D2 = 1 - D(p) / D(mean), D = 2 sum (y log(y / p) - y + p), the Poisson deviance
@@ -18115,17 +18015,14 @@ static MTL__RARE void mtl__chain_k_best(mtl_run *run, const mtl__chain *chain, c
 /* The span that is open at some step of a sequence. */
 typedef struct mtl__span_track { int open; mtl_span span; } mtl__span_track;
 
-/* Reads the tag of step t; NULL stands for any tag outside of spans, and for the end of the sequence. Returns
-   1 when this ends a span, which is then in *ended. A tag continues a span only as I- of the same type; any
-   other B- or I- opens one. */
+/* Reads the tag of step t; NULL: one outside of spans, or the sequence's end. Returns 1: this ends a span,
+   which is in *ended. A tag continues a span only as I- of the same type; any other B- or I- opens one. */
 static int mtl__span_next(mtl__span_track *track, const char *tag, size_t t, mtl_span *ended)
 {
     int inside = tag && (tag[0] == 'B' || tag[0] == 'I') && (tag[1] == '-' || tag[1] == '\0');
     const char *type = inside ? tag + (tag[1] == '-' ? 2 : 1) : NULL;
-    int ends;
-
+    const int ends = track->open;
     if (inside && track->open && tag[0] == 'I' && mtl__same_text(type, track->span.type)) return 0;
-    ends = track->open;
     if (ends) {
         *ended = track->span;
         ended->end = t;
@@ -18141,7 +18038,6 @@ MTL_DEF MTL__RARE size_t mtl_spans(const char *const *tags, size_t steps, mtl_sp
     mtl__span_track track = { 0, { 0, 0, NULL } };
     mtl_span span;
     size_t count = 0, t;
-
     if (!tags) return 0;
     for (t = 0; t <= steps; t++) {
         if (!mtl__span_next(&track, t < steps ? tags[t] : NULL, t, &span)) continue;
@@ -18155,7 +18051,6 @@ MTL_DEF int mtl_labels_are_spans(const char *const *labels, size_t count)
 {
     int begins = 0;
     size_t i;
-
     if (!labels) return 0;
     for (i = 0; i < count; i++) {
         const char *label = labels[i];
@@ -18216,7 +18111,6 @@ static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const i
     mtl__span_track gold_track = { 0, { 0, 0, NULL } }, predicted_track = { 0, { 0, 0, NULL } };
     mtl_span right, guess;
     size_t t;
-
     for (t = 0; t <= steps; t++) {
         const char *gold_tag = NULL, *predicted_tag = NULL;
         int gold_ends, predicted_ends;
@@ -18228,9 +18122,8 @@ static MTL__RARE void mtl__metric_spans(mtl__metric *m, const int *gold, const i
         predicted_ends = mtl__span_next(&predicted_track, predicted_tag, t, &guess);
         m->gold_spans += (size_t)gold_ends;
         m->predicted_spans += (size_t)predicted_ends;
-        if (gold_ends && predicted_ends && right.begin == guess.begin
-            && mtl__same_text(right.type, guess.type))
-            m->right_spans++;
+        m->right_spans += gold_ends && predicted_ends && right.begin == guess.begin
+            && mtl__same_text(right.type, guess.type);
     }
 }
 
@@ -18240,7 +18133,6 @@ static double mtl__metric_y_log(double y, double p)
     return y > 0 ? y * (log(y) - log(p > 1e-30 ? p : 1e-30)) : 0;
 }
 
-/* One number of a real target. */
 static void mtl__metric_number(mtl__metric *m, double target, double error)
 {
     if (m->numbers) {
@@ -18443,9 +18335,8 @@ static MTL__RARE void mtl__cells_build_norms(mtl__cells *column, const mtl_colum
 static MTL__RARE void mtl__refuse_recurrent(const mtl_column_desc *d, const char *what, mtl_error *err)
 {
     if (d->dropout_recurrent > 0)
-        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1,
-                  "column %s: dropout_recurrent is for recurrent matrices, and %s has none; use dropout or "
-                  "dropout_between", d->name, what);
+        mtl__fail(err, MTL_ERROR_FIELD, "dropout_recurrent", -1, "column %s: dropout_recurrent is for "
+                  "recurrent matrices, and %s has none; use dropout or dropout_between", d->name, what);
 }
 
 static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_parameters *set, mtl_error *err)
@@ -18465,8 +18356,7 @@ static MTL__RARE mtl_status mtl__cells_build(mtl_column_part *part, mtl_paramete
     for (l = 0; l < layers && !mtl__failed(err); l++) {
         mtl__print(text, sizeof text, "%s.", d->name);
         for (k = 0; k < directions; k++) {
-            column->cells[l * directions + k] = mtl_cell_add(set, text, &cell, inputs, (int)l, (int)k,
-                                                              err);
+            column->cells[l * directions + k] = mtl_cell_add(set, text, &cell, inputs, (int)l, (int)k, err);
             units[l * directions + k] = (size_t)d->hidden;
         }
         column->names[l] = l + 1 == layers && !d->norm_output ? d->name
@@ -18535,9 +18425,8 @@ static mtl__layer_data *mtl__cells_layer(mtl_run *run, mtl_column_pass *p, size_
     return layer;
 }
 
-/* dx of a lowest layer, or of the norm below it, goes to rows that others may read as well: all but the last
-   column, which is the first in backward, leave it for later. From the last on, since several may come after
-   the same record. */
+/* dx of a lowest layer, or of its norm, goes to rows that others may read, too: all but the last column, the
+   first in backward, leave it for later; from the last on, since several may come after the same record. */
 static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns, const mtl__layers *layers)
 {
     size_t k;
@@ -18555,11 +18444,8 @@ static void mtl__cells_leave_inputs(mtl_run *run, const mtl_column_pass *columns
 /* Ends layer number l of a column, whose rows are p->y, over the rows `below`. */
 static void mtl__cells_end_layer(mtl_run *run, mtl_column_pass *p, mtl_activation *below, size_t l)
 {
-    mtl_activation *parts[2];
-    parts[0] = below;
-    parts[1] = p->y;
-    if (l && p->part->desc->residual && p->y)
-        p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
+    mtl_activation *parts[2] = { below, p->y };
+    if (l && p->part->desc->residual && p->y) p->y = mtl__blend_forward(run, parts, 2, NULL, NULL);
     p->y = mtl__moved(run, p->y, ((const mtl__cells *)p->part->data)->names[l]);
 }
 
@@ -18585,15 +18471,6 @@ static void mtl__cells_layers(mtl_run *run, mtl_column_pass *columns, size_t cou
         if (l < (size_t)columns[k].part->desc->layers) mtl__cells_end_layer(run, &columns[k], below[k], l);
 }
 
-/* What comes after the last layer: a norm, dropout. */
-static void mtl__cells_end(mtl_run *run, mtl_column_pass *p)
-{
-    const mtl_column_desc *d = p->part->desc;
-    const mtl__cells *column = (const mtl__cells *)p->part->data;
-    if (column->output) p->y = mtl_norm_forward(run, column->output, p->y, d->name);
-    p->y = mtl__cells_dropout(run, p, d->dropout, p->y);
-}
-
 /* Level by level, since a layer reads the one below it. */
 static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns, size_t count)
 {
@@ -18603,10 +18480,14 @@ static MTL__RARE void mtl__cells_forward(mtl_run *run, mtl_column_pass *columns,
         if ((size_t)columns[k].part->desc->layers > layers) layers = (size_t)columns[k].part->desc->layers;
     }
     for (l = 0; l < layers && !mtl__failed(run->error); l++) mtl__cells_layers(run, columns, count, l);
-    for (k = 0; k < count && !mtl__failed(run->error); k++) mtl__cells_end(run, &columns[k]);
+    for (k = 0; k < count && !mtl__failed(run->error); k++) {
+        mtl_column_pass *p = &columns[k];
+        const mtl_norm *norm = ((const mtl__cells *)p->part->data)->output;
+        if (norm) p->y = mtl_norm_forward(run, norm, p->y, p->part->desc->name);
+        p->y = mtl__cells_dropout(run, p, p->part->desc->dropout, p->y);
+    }
 }
 
-/* A step of one cell. */
 static MTL__RARE unsigned mtl__cell_stream(mtl_maker *m, const mtl_cell *cell, unsigned x)
 {
     const size_t padded = mtl__padded(cell->units);
@@ -18632,9 +18513,8 @@ static MTL__RARE unsigned mtl__cells_stream(mtl_maker *m, const mtl_column_part 
     unsigned rows[2];
     size_t l;
     if (part->directions > 1)
-        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1,
-                  "column %s cannot be streamed: it reads backwards, from a sequence's end (bidirectional)",
-                  part->desc->name);
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, part->desc->name, -1, "column %s cannot be streamed: it "
+                  "reads backwards, from a sequence's end (bidirectional)", part->desc->name);
     x = mtl__stream_norm(m, column->input, x);
     for (l = 0; l < part->states && !mtl__failed(m->err); l++) {
         rows[0] = x;
@@ -18657,16 +18537,15 @@ static MTL__RARE void mtl__self_build_layer(mtl__self *self, const mtl_column_pa
 {
     const mtl_column_desc *d = part->desc;
     const int last = l + 1 == (size_t)d->layers;
+    const size_t inputs = part->inputs;
     char text[160], name[160];
     mtl__print(name, sizeof name, "%s.attention.%z", d->name, l);
     self->shown = mtl__arena_text(set->arena, name, err);
     self->name = last ? d->name : mtl__arena_text(set->arena, mtl__print(text, sizeof text, "%s.layer%z",
                                                                          d->name, l), err);
-    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), part->inputs, 3 * width, 0,
-                             err);
-    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, part->inputs, 0,
-                              err);
-    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), part->inputs,
+    self->in = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.in", name), inputs, 3 * width, 0, err);
+    self->out = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.out", name), width, inputs, 0, err);
+    self->norm = mtl_norm_add(set, mtl__print(text, sizeof text, "%s.norm", name), inputs,
                               d->norm_epsilon, err);
 }
 
@@ -18694,8 +18573,7 @@ static mtl_activation *mtl__self_layer(mtl_run *run, const mtl_column_desc *d, c
                                        const mtl_real *turns, mtl_activation *x)
 {
     const mtl_packing *p = x->space->packing;
-    mtl_activation *rows[2];
-    rows[0] = x;
+    mtl_activation *rows[2] = { x, NULL };
     x = mtl__select_forward(run, NULL, x, p->packed_row, p->rows, "");
     x = mtl__heads_forward(run, p, mtl_dense_forward(run, self->in, x, NULL), (size_t)d->heads, turns,
                            self->shown);
@@ -18716,8 +18594,7 @@ static MTL__RARE mtl_activation *mtl__self_forward(mtl_run *run, const mtl_colum
     const mtl_real *turns = x && d->rotary ? mtl__turns_make(run, x->space->packing, self->in->outputs
                                                              / (3 * (size_t)d->heads)) : NULL;
     size_t l;
-    (void)initial;
-    (void)final;
+    (void)initial; (void)final;
     for (l = 0; l < (size_t)d->layers && x; l++) x = mtl__self_layer(run, d, &self[l], turns, x);
     return x;
 }
@@ -18797,8 +18674,7 @@ static mtl_activation *mtl__conv_forward(mtl_run *run, const mtl_column_part *pa
     const size_t layers = (size_t)d->layers;
     const int *key = mtl__space_keys(x->space, d->dropout_per_sequence);
     size_t l, apart = 1;
-    (void)initial;
-    (void)final;
+    (void)initial; (void)final;
     for (l = 0; l < layers && x; l++, apart = mtl__conv_next(d, apart)) {
         x = mtl__conv_layer(run, part, l, apart, x, l + 1 < layers ? "" : d->name);
         if (x) x = mtl__dropout_layer(run, l + 1 < layers ? d->dropout_between : d->dropout, key, x, "");
@@ -18879,23 +18755,13 @@ static const mtl_column_kind *mtl__column_kind(const mtl_column_desc *d)
 
 /* ---- mixes --------------------------------------------------------------------------------------------- */
 
-/* `by` says what a gate reads; where there is none it would be lost. */
-static mtl_status mtl__mix_without_gate(const mtl_mix *mix, const char *what, mtl_error *err)
-{
-    char field[64];
-    if (!mix->by_width || mtl__failed(err)) return mtl__status(err);
-    mtl__print(field, sizeof field, "%s.by", what);
-    return mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: only mixes with a gate (gate, experts) read it",
-                     field);
-}
-
 static MTL__RARE mtl_status mtl__concat_build(mtl_mix *mix, mtl_parameters *set, const char *what,
                                               mtl_error *err)
 {
     size_t i;
-    (void)set;
+    (void)set; (void)what;
     for (i = 0; i < mix->count; i++) mix->width += mix->widths[i];
-    return mtl__mix_without_gate(mix, what, err);
+    return mtl__status(err);
 }
 
 static mtl_activation *mtl__concat_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -18919,8 +18785,8 @@ typedef struct mtl__mixed {
 } mtl__mixed;
 
 /* Sources of equal width, whose width the mix has. */
-static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what,
-                                              mtl_error *err)
+static MTL__RARE mtl_status mtl__mixed_build(mtl_mix *mix, mtl_parameters *set, const char *what,
+                                             mtl_error *err)
 {
     size_t i;
     for (i = 1; i < mix->count && !mtl__failed(err); i++)
@@ -18930,14 +18796,17 @@ static MTL__RARE mtl__mixed *mtl__mixed_build(mtl_mix *mix, mtl_parameters *set,
                       mix->widths[i]);
     mix->width = mix->widths[0];
     mix->data = mtl__arena_make(set->arena, 1, sizeof(mtl__mixed), "a mix", err);
-    return (mtl__mixed *)mix->data;
+    return mtl__status(err);
 }
 
-static MTL__RARE mtl_status mtl__sum_build(mtl_mix *mix, mtl_parameters *set, const char *what,
-                                           mtl_error *err)
+/* `by` says what a gate reads; where there is none it would be lost. */
+static MTL__RARE void mtl__mix_check_gate(const mtl_mix *mix, const char *what, mtl_error *err)
 {
-    mtl__mixed_build(mix, set, what, err);
-    return mtl__mix_without_gate(mix, what, err);
+    const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
+    char field[64];
+    if (!mix->by_width || mix->desc->own || (mixed && mixed->gate)) return;
+    mtl__print(field, sizeof field, "%s.by", what);
+    mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: only mixes with a gate (gate, experts) read it", field);
 }
 
 static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -18951,13 +18820,14 @@ static mtl_activation *mtl__sum_mix(mtl_run *run, const mtl_mix *mix, mtl_activa
 static MTL__RARE mtl_status mtl__mixed_gate(mtl_mix *mix, const char *name, size_t outputs,
                                             mtl_parameters *set, const char *what, mtl_error *err)
 {
-    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
-    const size_t inputs = mix->by_width ? mix->by_width : mix->count * mix->width;
+    mtl__mixed *mixed;
     char text[160];
-    if (mtl__failed(err)) return mtl__status(err);
+    if (mtl__mixed_build(mix, set, what, err)) return mtl__status(err);
+    mixed = (mtl__mixed *)mix->data;
     mtl__print(text, sizeof text, "%s.%s", mix->owner, name);
     mixed->name = mtl__arena_text(set->arena, text, err);
-    mixed->gate = mtl_dense_add(set, text, inputs, outputs, 0, err);
+    mixed->gate = mtl_dense_add(set, text, mix->by_width ? mix->by_width : mix->count * mix->width, outputs,
+                                0, err);
     return mtl__status(err);
 }
 
@@ -19001,17 +18871,16 @@ static mtl_activation *mtl__experts_mix(mtl_run *run, const mtl_mix *mix, mtl_ac
 static MTL__RARE mtl_status mtl__stitch_build(mtl_mix *mix, mtl_parameters *set, const char *what,
                                               mtl_error *err)
 {
-    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
     const float share = mix->desc->share, rest = mix->count > 1 ? (1 - share) / (float)(mix->count - 1) : 0;
-    if (mixed)
-        mixed->weight = mtl__constant_add(set, "%s.stitch.weight", mix->owner, mix->count, MTL_TENSOR_BIAS,
-                                          rest, err);
-    if (mixed && mixed->weight) {
-        mtl_init_rows *first = &mixed->weight->init_rows;
-        first->count = 1;
-        first->addend = share;              /* and factor 0 */
+    mtl_tensor *weight;
+    if (mtl__mixed_build(mix, set, what, err)) return mtl__status(err);
+    ((mtl__mixed *)mix->data)->weight = weight = mtl__constant_add(set, "%s.stitch.weight", mix->owner,
+                                                                   mix->count, MTL_TENSOR_BIAS, rest, err);
+    if (weight) {                           /* the first factor: share + 0 times what is drawn */
+        weight->init_rows.count = 1;
+        weight->init_rows.addend = share;
     }
-    return mtl__mix_without_gate(mix, what, err);
+    return mtl__status(err);
 }
 
 static mtl_activation *mtl__stitch_mix(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -19026,11 +18895,12 @@ static MTL__RARE mtl_status mtl__levels_build(mtl_mix *mix, mtl_parameters *set,
                                               mtl_error *err)
 {
     const char *owner = mix->owner;
-    mtl__mixed *mixed = mtl__mixed_build(mix, set, what, err);
-    if (!mixed) return mtl__status(err);
+    mtl__mixed *mixed;
+    if (mtl__mixed_build(mix, set, what, err)) return mtl__status(err);
+    mixed = (mtl__mixed *)mix->data;
     mixed->weight = mtl__constant_add(set, "%s.levels.weight", owner, mix->count, MTL_TENSOR_BIAS, 0, err);
     mixed->scale = mtl__constant_add(set, "%s.levels.scale", owner, 1, MTL_TENSOR_BIAS, 1, err);
-    return mtl__mix_without_gate(mix, what, err);
+    return mtl__status(err);
 }
 
 /* The scale is put into the factors, which are few. */
@@ -19052,12 +18922,11 @@ static MTL__RARE unsigned mtl__concat_stream(mtl_maker *m, const mtl_mix *mix, c
     return mtl__stream_concat(m, sources, mix->widths, mix->count);
 }
 
-static MTL__RARE unsigned mtl__sum_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
-                                          unsigned by)
+static MTL__RARE unsigned mtl__sum_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *from, unsigned by)
 {
     (void)by;
-    return mix->count == 1 ? sources[0]
-        : mtl__stream_blend(m, sources, mix->count, mix->width, NULL, MTL__NO_PLACE);
+    return mix->count == 1 ? from[0]
+        : mtl__stream_blend(m, from, mix->count, mix->width, NULL, MTL__NO_PLACE);
 }
 
 static MTL__RARE unsigned mtl__gate_stream(mtl_maker *m, const mtl_mix *mix, const unsigned *sources,
@@ -19077,9 +18946,8 @@ static MTL__RARE unsigned mtl__experts_stream(mtl_maker *m, const mtl_mix *mix, 
 {
     const mtl__mixed *mixed = (const mtl__mixed *)mix->data;
     if (mix->desc->per_sequence && mix->level == MTL_LEVEL_STEP)
-        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, mix->owner, -1,
-                  "%s cannot be streamed: its experts have one gate a sequence (per_sequence), which is "
-                  "known at its end", mix->owner);
+        mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, mix->owner, -1, "%s cannot be streamed: its experts have "
+                  "one gate a sequence (per_sequence), which is known at its end", mix->owner);
     if (by == MTL__NO_PLACE) by = mtl__stream_concat(m, sources, mix->widths, mix->count);
     by = mtl__stream_softmax(m, mtl__stream_dense(m, mixed->gate, by), mix->count);
     return mtl__stream_blend(m, sources, mix->count, mix->width, NULL, by);
@@ -19111,7 +18979,7 @@ static MTL__RARE unsigned mtl__levels_stream(mtl_maker *m, const mtl_mix *mix, c
     MTL__STREAMS_IN(MTL_MIXES, kind, stream) }
 static const mtl_mix_kind mtl__mix_kinds[] = {
     MTL__MIX(MTL_MIX_CONCAT, "concat", 1, mtl__concat_build, mtl__concat_mix, mtl__concat_stream),
-    MTL__MIX(MTL_MIX_SUM, "sum", 0, mtl__sum_build, mtl__sum_mix, mtl__sum_stream),
+    MTL__MIX(MTL_MIX_SUM, "sum", 0, mtl__mixed_build, mtl__sum_mix, mtl__sum_stream),
     MTL__MIX(MTL_MIX_GATE, "gate", 0, mtl__gate_build, mtl__gate_mix, mtl__gate_stream),
     MTL__MIX(MTL_MIX_EXPERTS, "experts", 0, mtl__experts_build, mtl__experts_mix, mtl__experts_stream),
     MTL__MIX(MTL_MIX_CROSS_STITCH, "cross-stitch", 0, mtl__stitch_build, mtl__stitch_mix,
@@ -19194,12 +19062,9 @@ static void mtl__unknown_part(const mtl__kernels *kernels, const void *pass, siz
    that its row learns what to make of words that are seldom seen. */
 static const int *mtl__unknown_ids(mtl_run *run, const float *chances, const int *ids)
 {
-    mtl__unknown_pass p;
+    mtl__unknown_pass p = { chances, ids, NULL, run->seed, 0 };
     if (!MTL__TRAINING || !chances || !run->training) return ids;
-    p.chances = chances;
-    p.ids = ids;
     p.to = (int *)mtl_run_push(run, run->packing->rows * sizeof *p.to);
-    p.seed = run->seed;
     p.stream = run->step << 16 | (++*mtl__run_stream(run) & 0xffff);
     if (!mtl__failed(run->error)) mtl__run_values(run, mtl__unknown_part, &p, run->packing->rows, 1);
     return p.to;
@@ -19277,10 +19142,9 @@ static void mtl__input_check_ids(mtl_input_desc *d, const char *of, const char *
 {
     mtl__input_check(d, what, err);
     if (!mtl__failed(err) && (!d->vocabulary || d->padding_zero || d->scale != 1))
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
-                  "%s.%s: an input of %s (\"%s\") has a vocabulary of them, no features, no padding "
-                  "and no scale", what, !d->vocabulary ? "vocabulary" : d->padding_zero
-                  ? "padding_zero" : "scale", of, d->name);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.%s: an input of %s (\"%s\") has a vocabulary of them, "
+                  "no features, no padding and no scale", what, !d->vocabulary ? "vocabulary"
+                  : d->padding_zero ? "padding_zero" : "scale", of, d->name);
     if (!mtl__failed(err) && d->unknown_chances)
         mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.unknown_chances: are for embeddings of words, not for "
                   "%s", what, of);
@@ -19367,10 +19231,9 @@ static mtl_status mtl__characters_verify(const mtl_input_part *part, const mtl_i
                          part->desc->name, id, sequence, step, all->count);
     for (i = all->begins[id]; i < all->begins[(size_t)id + 1]; i++)
         if (all->characters[i] < 0 || all->characters[i] >= part->desc->vocabulary)
-            return mtl__fail(err, MTL_ERROR_RANGE, part->desc->name, (long long)row,
-                             "input %s: character %d of the word of sequence %z, step %d is not in 0 .. %d",
-                             part->desc->name, all->characters[i], sequence, step,
-                             part->desc->vocabulary - 1);
+            return mtl__fail(err, MTL_ERROR_RANGE, part->desc->name, (long long)row, "input %s: character %d "
+                             "of the word of sequence %z, step %d is not in 0 .. %d", part->desc->name,
+                             all->characters[i], sequence, step, part->desc->vocabulary - 1);
     return MTL_OK;
 }
 
@@ -19509,11 +19372,9 @@ static size_t mtl__tap_names(const char *text)
     return count;
 }
 
-/* Appends a source to a tap. */
-static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int number,
-                                   int part)
+static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__node *nodes, int n, int part)
 {
-    const mtl__node *node = &nodes[number];
+    const mtl__node *node = &nodes[n];
     const size_t width = node->width[part];
     size_t i;
     for (i = 0; (tap->kind->appends || !tap->mix.count) && i < node->segment_count; i++) {
@@ -19524,7 +19385,7 @@ static MTL__RARE void mtl__tap_add(mtl__tap *tap, size_t *widths, const mtl__nod
     }
     widths[tap->mix.count] = width;
     tap->mix.width += width;                /* so far: where the next segments begin */
-    tap->sources[tap->mix.count++] = number * MTL__NODE_PARTS + part;
+    tap->sources[tap->mix.count++] = n * MTL__NODE_PARTS + part;
 }
 
 /* Resolves the desc's names, all of which are placed: sources, then what a gate reads. */
@@ -19569,8 +19430,7 @@ static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes,
                 found += tap->stopped[i] = 1;
         if (found) continue;
         mtl__copy_text(shown, mtl__at_most((stop ? (size_t)(stop - 1 - name) : strlen(name)) + 1,
-                                           sizeof shown),
-                       name);
+                                           sizeof shown), name);
         mtl__print(field, sizeof field, "%s.stop", where);
         return mtl__fail(err, MTL_ERROR_FIELD, field, -1, "%s: \"%s\" is none of the mix's sources", field,
                          shown);
@@ -19578,9 +19438,8 @@ static MTL__RARE mtl_status mtl__tap_stop(mtl__tap *tap, const mtl__node *nodes,
     return mtl__status(err);
 }
 
-/* Resolves a mix among `count` nodes and builds it. tap->mix has its desc, its owner and the level that is
-   wanted at least. desc->from NULL: `parts` nodes from `first` on. where: for messages,
-   "columns[1].input". */
+/* Resolves a mix among `count` nodes and builds it. tap->mix has its desc, owner and the level wanted at
+   least. desc->from NULL: `parts` nodes from `first` on. where: for messages, "columns[1].input". */
 static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size_t count, size_t first,
                                            size_t parts, mtl_parameters *set, const char *where,
                                            mtl_error *err)
@@ -19591,8 +19450,7 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
     total = parts + mtl__tap_names(desc->by);
     tap->sources = (int *)mtl__arena_make(set->arena, total, sizeof(int), "a mix", err);
     tap->stopped = (unsigned char *)mtl__arena_make(set->arena, total, 1, "a mix", err);
-    tap->segments = (mtl_segment *)mtl__arena_make(set->arena, 2 * parts, sizeof *tap->segments, "a mix",
-                                                   err);
+    tap->segments = (mtl_segment *)mtl__arena_make(set->arena, 2 * parts, sizeof(mtl_segment), "a mix", err);
     widths = (size_t *)mtl__arena_make(set->arena, parts, sizeof *widths, "a mix", err);
     if (mtl__failed(err)) return mtl__status(err);
     tap->kind = desc->own ? desc->own : &mtl__mix_kinds[desc->kind - MTL_MIX_CONCAT];
@@ -19600,8 +19458,9 @@ static MTL__RARE mtl_status mtl__tap_build(mtl__tap *tap, mtl__node *nodes, size
     mtl__tap_resolve(tap, widths, nodes, count, first, parts);
     tap->mix.width = 0;
     mtl__kind_check(tap->kind->kind.name, tap->kind->build != NULL, "MTL_MIXES", where, err);
-    if (mtl__tap_stop(tap, nodes, count, where, err) || tap->kind->build(&tap->mix, set, where, err))
-        return mtl__status(err);
+    if (!mtl__tap_stop(tap, nodes, count, where, err) && !tap->kind->build(&tap->mix, set, where, err))
+        mtl__mix_check_gate(&tap->mix, where, err);
+    if (mtl__failed(err)) return mtl__status(err);
     if (!tap->kind->appends && tap->mix.width != widths[0]) {   /* its columns are nobody's: one segment */
         tap->segment_count = 1;
         tap->segments[0].begin = 0;
@@ -19669,9 +19528,8 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
     for (i = 0; i < total && !mtl__failed(m->err); i++) {
         const mtl__node *node = &nodes[tap->sources[i] / MTL__NODE_PARTS];
         if (node->level != tap->mix.level)
-            mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1,
-                      "%s cannot be streamed: at each step "
-                      "it reads %s, which is known at a sequence's end", tap->mix.owner, node->name);
+            mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, tap->mix.owner, -1, "%s cannot be streamed: at each "
+                      "step it reads %s, which is known at a sequence's end", tap->mix.owner, node->name);
         sources[i] = places[tap->sources[i]];
         widths[i] = node->width[tap->sources[i] % MTL__NODE_PARTS];
     }
@@ -19685,8 +19543,7 @@ static MTL__RARE unsigned mtl__tap_stream(mtl_maker *m, const mtl__tap *tap, con
 static MTL__RARE mtl_activation *mtl__tie_penalty(mtl_run *run, const mtl_penalty_part *part,
                                                   mtl_activation *a, mtl_activation *b)
 {
-    (void)a;
-    (void)b;
+    (void)a; (void)b;
     return mtl__distance_forward(run, part->a, part->b, part->count);
 }
 
@@ -19777,20 +19634,18 @@ static void mtl__penalty_pair(mtl_penalty_part *part, size_t i, const mtl_parame
 
 static void mtl__penalty_build_tensors(mtl__penalty *p, mtl_parameters *set, const char *what, mtl_error *err)
 {
-    mtl_penalty_part *part = &p->part;
-    const mtl_penalty_desc *d = part->desc;
+    mtl_penalty_part *to = &p->part;
+    const mtl_penalty_desc *d = to->desc;
     size_t i, others;
-    part->count = mtl__penalty_tensors(set, d->a, NULL);
-    others = d->b ? mtl__penalty_tensors(set, d->b, NULL) : part->count;
-    part->a = (const mtl_tensor **)mtl__arena_make(set->arena, part->count, sizeof *part->a, "a penalty",
-                                                   err);
-    part->b = (const mtl_tensor **)mtl__arena_make(set->arena, part->count, sizeof *part->b, "a penalty",
-                                                   err);
+    to->count = mtl__penalty_tensors(set, d->a, NULL);
+    others = d->b ? mtl__penalty_tensors(set, d->b, NULL) : to->count;
+    to->a = (const mtl_tensor **)mtl__arena_make(set->arena, to->count, sizeof *to->a, "a penalty", err);
+    to->b = (const mtl_tensor **)mtl__arena_make(set->arena, to->count, sizeof *to->b, "a penalty", err);
     if (mtl__failed(err)) return;
-    mtl__penalty_tensors(set, d->a, part->a);
-    for (i = 0; d->b && i < part->count && !mtl__failed(err); i++) mtl__penalty_pair(part, i, set, what, err);
-    if (!part->count || others != part->count)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has %z tensors, %s has %z", what, d->a, part->count,
+    mtl__penalty_tensors(set, d->a, to->a);
+    for (i = 0; d->b && i < to->count && !mtl__failed(err); i++) mtl__penalty_pair(to, i, set, what, err);
+    if (!to->count || others != to->count)
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: %s has %z tensors, %s has %z", what, d->a, to->count,
                   d->b ? d->b : "it", others);
 }
 
@@ -20028,10 +19883,8 @@ static MTL__RARE void mtl__class_score(const mtl_task_part *part, const void *co
 static const mtl_figure mtl__class_figures[] = {
     { { "accuracy", "token accuracy" }, { "accuracy", "token_accuracy" }, offsetof(mtl_task_score, accuracy),
       1, 0 },
-    MTL__FIGURE_OF_SPANS("span precision", span_precision),
-    MTL__FIGURE_OF_SPANS("recall", span_recall),
-    MTL__FIGURE_OF_SPANS("F1", span_f1),
-    MTL__FIGURE(NULL, NULL, accuracy, 0)
+    MTL__FIGURE_OF_SPANS("span precision", span_precision), MTL__FIGURE_OF_SPANS("recall", span_recall),
+    MTL__FIGURE_OF_SPANS("F1", span_f1), MTL__FIGURE(NULL, NULL, accuracy, 0)
 };
 
 /* ---- real: numbers, standardised while they are learnt ------------------------------------------------- */
@@ -20083,9 +19936,7 @@ static MTL__RARE void mtl__real_score(const mtl_task_part *part, const void *cou
 }
 
 static const mtl_figure mtl__real_figures[] = {
-    MTL__FIGURE("RMSE", "rmse", rmse, 0),
-    MTL__FIGURE("MAE", "mae", mae, 0),
-    MTL__FIGURE("R2", "r2", r2, 1),
+    MTL__FIGURE("RMSE", "rmse", rmse, 0), MTL__FIGURE("MAE", "mae", mae, 0), MTL__FIGURE("R2", "r2", r2, 1),
     MTL__FIGURE(NULL, NULL, rmse, 0)
 };
 
@@ -20181,12 +20032,11 @@ static MTL__RARE void mtl__multi_score(const mtl_task_part *part, const void *co
 }
 
 static const mtl_figure mtl__multi_figures[] = {
-    MTL__FIGURE("micro F1", "micro_f1", micro_f1, 1),
-    MTL__FIGURE("macro F1", "macro_f1", macro_f1, 1),
+    MTL__FIGURE("micro F1", "micro_f1", micro_f1, 1), MTL__FIGURE("macro F1", "macro_f1", macro_f1, 1),
     MTL__FIGURE(NULL, NULL, micro_f1, 0)
 };
 
-/* ---- origin: which data set a sequence comes from, a class that nobody scores -------------------------- */
+/* ---- origin: which data set a sequence comes from, a class that evaluation finds no labels of ---------- */
 
 static mtl_status mtl__origin_check(mtl_task_desc *t, const char *what, mtl_error *err)
 {
@@ -20194,20 +20044,6 @@ static mtl_status mtl__origin_check(mtl_task_desc *t, const char *what, mtl_erro
         mtl__fail(err, MTL_ERROR_FIELD, what, t->level, "%s.level must be sequence: data sets have sequences",
                   what);
     return mtl__class_check(t, what, err);
-}
-
-static int mtl__origin_count(const mtl_task_part *part, const mtl_count *c)
-{
-    (void)part;
-    (void)c;
-    return MTL_JUDGED_NOT;
-}
-
-static void mtl__origin_score(const mtl_task_part *part, const void *counts, mtl_task_score *score)
-{
-    (void)part;
-    (void)counts;
-    (void)score;
 }
 
 static const mtl_figure mtl__origin_figures[] = { MTL__FIGURE(NULL, NULL, accuracy, 0) };
@@ -20274,9 +20110,8 @@ static int mtl__crf_is_bound(const mtl_task_part *part)
 static MTL__RARE mtl_activation *mtl__crf_loss(mtl_run *run, const mtl_task_part *part,
                                                const mtl_loss_items *items, mtl_activation *x)
 {
-    return mtl__chain_loss_forward(run, (const mtl__chain *)part->data, x,
-                                   items->target ? items->target->labels : NULL, mtl__crf_is_bound(part),
-                                   items->divisor);
+    return mtl__chain_loss_forward(run, (const mtl__chain *)part->data, x, items->target
+                                   ? items->target->labels : NULL, mtl__crf_is_bound(part), items->divisor);
 }
 
 /* The probabilities of each step's labels, all others summed over. */
@@ -20295,9 +20130,8 @@ static MTL__RARE void mtl__crf_paths(mtl_run *run, const mtl_task_part *part, co
     out->paths = paths;
     out->path_log_p = log_p;
     if (mtl__failed(run->error)) return;
-    mtl__chain_k_best(run, (const mtl__chain *)part->data, x,
-                      part->desc->constraints != MTL_CONSTRAINTS_NONE, mtl__crf_is_bound(part), run->paths,
-                      items, paths, log_p);
+    mtl__chain_k_best(run, (const mtl__chain *)part->data, x, part->desc->constraints != MTL_CONSTRAINTS_NONE,
+                      mtl__crf_is_bound(part), run->paths, items, paths, log_p);
 }
 
 /* The labels of the best path. */
@@ -20316,10 +20150,8 @@ static void mtl__crf_answer(mtl_run *run, const mtl_task_part *part, const mtl_a
 /* ---- ordinal: one of C classes in an order, by one score and C - 1 thresholds -------------------------- */
 
 static const mtl_figure mtl__ordinal_figures[] = {
-    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
-    MTL__FIGURE("MAE in ranks", "mae", mae, 0),
-    MTL__FIGURE("kappa", "kappa", kappa, 1),
-    MTL__FIGURE(NULL, NULL, kappa, 0)
+    MTL__FIGURE("accuracy", "accuracy", accuracy, 1), MTL__FIGURE("MAE in ranks", "mae", mae, 0),
+    MTL__FIGURE("kappa", "kappa", kappa, 1), MTL__FIGURE(NULL, NULL, kappa, 0)
 };
 
 static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_error *err)
@@ -20333,12 +20165,11 @@ static mtl_status mtl__ordinal_check(mtl_task_desc *t, const char *what, mtl_err
 }
 
 /* TASK.cuts, all 0 at first. */
-static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *part, mtl_parameters *set, mtl_error *err)
+static MTL__RARE mtl_status mtl__ordinal_build(mtl_task_part *p, mtl_parameters *set, mtl_error *err)
 {
-    part->outputs = 1;
-    part->width = (size_t)part->desc->classes;
-    part->data = mtl__constant_add(set, "%s.cuts", part->desc->name, part->width - 1, MTL_TENSOR_BIAS, 0,
-                                   err);
+    p->outputs = 1;
+    p->width = (size_t)p->desc->classes;
+    p->data = mtl__constant_add(set, "%s.cuts", p->desc->name, p->width - 1, MTL_TENSOR_BIAS, 0, err);
     return mtl__status(err);
 }
 
@@ -20380,10 +20211,8 @@ static MTL__RARE int mtl__ordinal_count(const mtl_task_part *part, const mtl_cou
 /* ---- count: how often something happens, Poisson with a logarithmic link ------------------------------- */
 
 static const mtl_figure mtl__count_figures[] = {
-    MTL__FIGURE("deviance", "deviance", deviance, 0),
-    MTL__FIGURE("RMSE", "rmse", rmse, 0),
-    MTL__FIGURE("D2", "d2", d2, 1),
-    MTL__FIGURE(NULL, NULL, deviance, 0)
+    MTL__FIGURE("deviance", "deviance", deviance, 0), MTL__FIGURE("RMSE", "rmse", rmse, 0),
+    MTL__FIGURE("D2", "d2", d2, 1), MTL__FIGURE(NULL, NULL, deviance, 0)
 };
 
 static mtl_status mtl__count_check(mtl_task_desc *t, const char *what, mtl_error *err)
@@ -20402,18 +20231,14 @@ static void mtl__count_part(const mtl__kernels *kernels, const void *pass, size_
             d->y->value[n * d->x->stride + j] = (mtl_real)exp((double)d->x->value[n * d->x->stride + j]);
 }
 
-/* What is expected: exp x, times the targets' scale s. Counts are learnt divided by it (their mean stays 0),
-   which makes no difference but of the loss's size: exp(x) - y/s x = (s exp x - y log(s exp x)) / s plus what
-   does not depend on x. */
+/* What is expected: exp x, times the targets' scale s. Counts are learnt divided by it (their mean stays 0):
+   exp(x) - y/s x = (s exp x - y log(s exp x)) / s, plus what does not depend on x, has but another size. */
 static void mtl__count_answer(mtl_run *run, const mtl_task_part *part, const mtl_activation *x,
                               const mtl_activation *p, const int *items, mtl_prediction *out)
 {
     mtl_activation from = *x, rates = *x;
-    mtl__rowwise pass;
+    const mtl__rowwise pass = { &from, &rates, NULL, 0, NULL, 0 };
     (void)p;
-    memset(&pass, 0, sizeof pass);
-    pass.x = &from;
-    pass.y = &rates;
     rates.value = mtl__run_reals(run, x->rows, x->stride);
     if (mtl__failed(run->error)) return;
     mtl__run_values(run, mtl__count_part, &pass, x->rows, 8 * x->width);
@@ -20660,8 +20485,7 @@ static MTL__RARE void mtl__lm_score(const mtl_task_part *part, const void *count
 }
 
 static const mtl_figure mtl__lm_figures[] = {
-    MTL__FIGURE("perplexity", "perplexity", perplexity, 0),
-    MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
+    MTL__FIGURE("perplexity", "perplexity", perplexity, 0), MTL__FIGURE("accuracy", "accuracy", accuracy, 1),
     MTL__FIGURE(NULL, NULL, perplexity, 0)
 };
 
@@ -20688,8 +20512,7 @@ static MTL__RARE unsigned mtl__lm_stream_head(mtl_maker *m, const mtl_task_part 
 
 /* ---- the table ----------------------------------------------------------------------------------------- */
 
-/* files: what a column of the kind is called in a file, by level. Functions from `stream` on may be NULL:
-   MTL__MAY. */
+/* files: what columns of the kind are called, by level. Functions from `stream` on may be NULL: MTL__MAY. */
 #define MTL__FILES(sequence, step) { sequence, step }
 #define MTL__MAY(kind, function) MTL__IN(MTL_TASKS, MTL_TASK_##kind, function)
 #define MTL__MAY_STREAM(kind, function) MTL__STREAMS_IN(MTL_TASKS, MTL_TASK_##kind, function)
@@ -20718,7 +20541,7 @@ static const mtl_task_kind mtl__task_kinds[] = {
               mtl__multi_build, mtl__numbers_loss, sizeof(mtl__multi_counts), sizeof(mtl__metric_label),
               mtl__multi_count, mtl__multi_score, mtl__multi_figures, mtl__multi_stream, 0),
     MTL__TASK_OF_CLASSES(ORIGIN, class, "origin", NULL, NULL, MTL_TARGET_ORIGIN, "logits", mtl__origin_check,
-              mtl__class_build, mtl__class_loss, 0, 0, mtl__origin_count, mtl__origin_score,
+              mtl__class_build, mtl__class_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
               mtl__origin_figures, mtl__class_stream, 1),
     MTL__TASK(MTL_TASK_CRF, "crf", MTL__FILES(NULL, NULL), MTL_TARGET_LABELS, 0, "logits", mtl__crf_check,
               mtl__crf_build, mtl__crf_loss, sizeof(mtl__metric), 0, mtl__class_count, mtl__class_score,
@@ -20782,8 +20605,6 @@ MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task)
    named TASK.hidden.0.weight .. and TASK.output.weight. What a kind adds stands in >>kinds.
    -------------------------------------------------------------------------------------------------------- */
 
-/* ---- heads --------------------------------------------------------------------------------------------- */
-
 typedef struct mtl__task {
     const mtl_task_desc *desc;
     const mtl_task_kind *kind;
@@ -20798,7 +20619,7 @@ typedef struct mtl__task {
     mtl__pooling pooling;                   /* of those that pool steps; count 0: others */
     size_t scores_node;                     /* the node whose scores it uses, its own or another task's */
     const char *output_name;
-    size_t carried, carried_width;          /* where its numbers stand in a state, of those that pool steps */
+    size_t carried, carried_width;          /* its numbers in a state: of steps that it pools or that vote */
 } mtl__task;
 
 /* One pool of a task has scores, and only then may it name another task for them. */
@@ -20860,8 +20681,7 @@ static MTL__RARE mtl_status mtl__task_share_scores(mtl__task *task, const mtl__t
     return MTL_OK;
 }
 
-/* How the task pools steps, if it does. of: the task whose scores it uses, NULL: it has its own. Returns the
-   width of what its head reads. */
+/* How a task pools steps, if it does. of: whose scores it uses, or NULL. Returns the width its head reads. */
 static MTL__RARE size_t mtl__task_build_pooling(mtl__task *task, const mtl__task *of, mtl_parameters *set,
                                                 mtl_error *err)
 {
@@ -20899,7 +20719,7 @@ static int mtl__task_scores_with(const mtl__task *task, const mtl_tensor *t)
 static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc, const mtl__task *of,
                                       mtl_parameters *set, mtl_error *err)
 {
-    size_t inputs;
+    size_t inputs, i;
     mtl_task_part *part = &task->part;
     char text[160];
     task->desc = part->desc = desc;
@@ -20907,9 +20727,8 @@ static MTL__RARE void mtl__task_build(mtl__task *task, const mtl_task_desc *desc
     part->inputs = task->tap.mix.width;
     task->kind->build(part, set, err);
     inputs = mtl__task_build_pooling(task, of, set, err);
-    for (; task->hidden_count < MTL_MAX_HIDDEN && desc->hidden[task->hidden_count] > 0; task->hidden_count++)
-        {
-        size_t i = task->hidden_count, units = (size_t)desc->hidden[i];
+    for (i = 0; i < MTL_MAX_HIDDEN && desc->hidden[i] > 0; task->hidden_count = ++i) {
+        const size_t units = (size_t)desc->hidden[i];
         task->hidden[i] = mtl_dense_add(set, mtl__print(text, sizeof text, "%s.hidden.%z", desc->name, i),
                                         inputs, units, 0, err);
         if (desc->batch_norm)
@@ -21023,13 +20842,6 @@ static mtl_status mtl__task_check_target(const mtl__task *task, const mtl_target
     return MTL_OK;
 }
 
-/* How many numbers a state has for the task: where steps are pooled, but by the last one, or vote. */
-static size_t mtl__task_carried_width(const mtl__task *task)
-{
-    return task->desc->per_step ? task->part.width + 1
-        : mtl__pooling_carried(&task->pooling, task->pooling.count, 0);
-}
-
 /* The head over rows of its input; key: what a row's dropout depends on. */
 static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_activation *x, const int *key)
 {
@@ -21045,10 +20857,9 @@ static mtl_activation *mtl__task_head(mtl_run *run, const mtl__task *task, mtl_a
 }
 
 /* What each row's dropout in the head depends on. */
-static const int *mtl__task_keys(const mtl_run *run, const mtl__task *task)
+static const int *mtl__task_keys(const mtl_run *run, const mtl__task *t)
 {
-    return mtl__space_keys(&run->packing->space[mtl__task_level(task->desc)],
-                           task->desc->dropout_per_sequence);
+    return mtl__space_keys(&run->packing->space[mtl__task_level(t->desc)], t->desc->dropout_per_sequence);
 }
 
 /* The head's input: one row an item, in packed order. out: of all nodes before it. */
@@ -21061,8 +20872,7 @@ static mtl_activation *mtl__task_input(mtl_run *run, const mtl__task *task, cons
     return mtl__pooling_forward(run, &task->pooling, x, task->carried);
 }
 
-/* What a task pools of steps that carry states goes on, although its loss is not wanted. (Votes are counted
-   when they are answered.) */
+/* What a task pools of steps that carry states goes on without its loss. (Votes count when answered.) */
 static void mtl__task_go_on(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
                             mtl_activation *const *out)
 {
@@ -21071,12 +20881,11 @@ static void mtl__task_go_on(mtl_run *run, const mtl__task *task, const mtl__node
 }
 
 /* All items: logits, or real values as learnt (standardised). */
-static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *task, const mtl__node *nodes,
+static mtl_activation *mtl__task_outputs(mtl_run *run, const mtl__task *t, const mtl__node *nodes,
                                          mtl_activation *const *out)
 {
-    mtl_activation *x = out[task->node * MTL__NODE_PARTS];
-    return x ? x : mtl__task_head(run, task, mtl__task_input(run, task, nodes, out),
-                                  mtl__task_keys(run, task));
+    mtl_activation *x = out[t->node * MTL__NODE_PARTS];
+    return x ? x : mtl__task_head(run, t, mtl__task_input(run, t, nodes, out), mtl__task_keys(run, t));
 }
 
 /* What of all items a loss is taken over: packed rows (or places) of the labelled ones, which of the caller's
@@ -21125,8 +20934,7 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
 {
     mtl_activation *x, *x2, *parts[3];
     mtl_loss_items all;
-    int *rows, *items, *keys;
-    rows = items = keys = NULL;
+    int *rows = NULL, *items = NULL, *keys = NULL;
     all.rows = task->kind->target == MTL_TARGET_WORDS ? run->packing->rows
         : mtl__task_labelled(run, task, target, &rows, &items, &keys);
     all.items = items;
@@ -21151,9 +20959,8 @@ static mtl_activation *mtl__task_loss(mtl_run *run, const mtl__task *task, const
     return parts[1] ? mtl__blend_forward(run, parts, parts[2] ? 3 : 2, NULL, NULL) : NULL;
 }
 
-/* Puts a task's outputs into the caller's order and its own units. Of steps that vote the distribution is
-   their mean, whose likeliest class is that of their sum. p: the distribution, NULL: it is not made yet.
-   logits: it is not wanted. */
+/* Puts a task's outputs into the caller's order and its own units. Steps that vote have the mean of their
+   distributions, and its likeliest class. p: the distribution, NULL: not made yet; logits: not wanted. */
 static void mtl__task_answer(mtl_run *run, const mtl__task *task, mtl_activation *x, mtl_activation *p,
                              int logits, mtl_prediction *out)
 {
@@ -21277,8 +21084,7 @@ static void mtl__share_full(mtl__share *s)
     for (k = 0; k < s->plain->task_count; k++) mtl__share_tap(s, k, name, MTL_MIX_CONCAT);
 }
 
-/* Each task its own inputs and column. The first task's inputs are those of the plain desc; the others' read
-   their data. */
+/* Each task its own inputs and column. The first has the plain desc's inputs; the others' read their data. */
 static MTL__RARE void mtl__share_none(mtl__share *s)
 {
     size_t k, i, count = s->plain->input_count;
@@ -21316,8 +21122,7 @@ static void mtl__share_partial(mtl__share *s)
 
 static void mtl__share_gated(mtl__share *s) { mtl__share_beside(s, s->how.hidden, 0, MTL_MIX_GATE); }
 
-/* The level of a task: its place in how.order, or 0 for a task of steps where others are of sequences. -1:
-   left out. */
+/* A task's level: its place in how.order (-1: left out), or without one 0 for steps, 1 for sequences. */
 static int mtl__share_level(const mtl__share *s, size_t task)
 {
     const char *c = s->how.order, *name = s->plain->tasks[task].name, *end;
@@ -21437,9 +21242,8 @@ static MTL__RARE void mtl__share_extract(mtl__share *s, int levels)
         *all = shared;
     size_t k;
     for (k = 0; k < s->plain->task_count && levels > 1; k++) {
-        const char *task = mtl__share_name(s, s->plain->tasks[k].name, "-low-", -1);
-        all = mtl__share_join(s, all, mtl__share_experts(s, task, s->how.own_experts, NULL, s->how.hidden,
-                                                         0));
+        const char *of = mtl__share_name(s, s->plain->tasks[k].name, "-low-", -1);
+        all = mtl__share_join(s, all, mtl__share_experts(s, of, s->how.own_experts, NULL, s->how.hidden, 0));
     }
     if (levels > 1) above = mtl__share_experts(s, "high-", s->how.experts, all, s->how.hidden, 1);
     for (k = 0; k < s->plain->task_count; k++) {
@@ -21501,18 +21305,13 @@ static MTL__RARE void mtl__share_adversarial(mtl__share *s)
                   s->how.sets);
 }
 
-static int mtl__share_votes(const mtl_task_desc *task)
-{
-    return task->level == MTL_LEVEL_SEQUENCE && mtl_task_kind_of(task)->distribution;
-}
-
 static MTL__RARE void mtl__share_stack(mtl__share *s)
 {
     const char *votes = NULL, *from;
     size_t k, readers = 0;
     mtl__share_full(s);
     for (k = 0; k < s->plain->task_count; k++) {
-        if (!mtl__share_votes(&s->tasks[k])) continue;
+        if (s->tasks[k].level == MTL_LEVEL_STEP || !mtl_task_kind_of(&s->tasks[k])->distribution) continue;
         s->tasks[k].per_step = 1;
         votes = mtl__share_join(s, votes, mtl__share_name(s, s->tasks[k].name, ".probabilities", -1));
     }
@@ -21693,25 +21492,40 @@ static MTL__RARE size_t mtl__desc_data(const mtl_model_desc *d, size_t i, const 
     if (k == i || d->inputs[k].reads || d->inputs[k].vocabulary != input->vocabulary
         || d->inputs[k].features != input->features
         || mtl__input_kind(&d->inputs[k])->reads_spellings != mtl__input_kind(input)->reads_spellings)
-        mtl__fail(err, MTL_ERROR_FIELD, what, -1,
-                  "%s.reads: there is no input \"%s\" before it with data of its own"
-                  ", as many words and features",
-                  what, input->reads);
+        mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s.reads: there is no input \"%s\" before it with data of "
+                  "its own, as many words and features", what, input->reads);
     return k;
+}
+
+/* Name number i of the desc's inputs, columns and tasks, in this order. */
+static const char *mtl__desc_name(const mtl_model_desc *d, size_t i)
+{
+    if (i < d->input_count) return d->inputs[i].name;
+    i -= d->input_count;
+    return i < d->column_count ? d->columns[i].name : d->tasks[i - d->column_count].name;
+}
+
+/* Which of the names from number `first` to `end` - 1 is this one, counted from `first`; -1: none is. */
+static int mtl__desc_find(const mtl_model_desc *d, size_t first, size_t end, const char *name, size_t length)
+{
+    size_t i;
+    for (i = first; i < end; i++)
+        if (strlen(mtl__desc_name(d, i)) == length && memcmp(mtl__desc_name(d, i), name, length) == 0)
+            return (int)(i - first);
+    return -1;
 }
 
 /* `trains` names tasks. */
 static void mtl__desc_check_trains(const mtl_model_desc *d, size_t i, mtl_error *err)
 {
+    const size_t tasks = d->input_count + d->column_count;
     const char *names = d->columns[i].trains, *name;
     char where[48], shown[64];
-    size_t k, length;
+    size_t length;
     int part;
     while (names && !mtl__failed(err)) {
         length = mtl__tap_name(&names, &name, &part);
-        for (k = 0; k < d->task_count; k++)
-            if (strlen(d->tasks[k].name) == length && memcmp(d->tasks[k].name, name, length) == 0) break;
-        if (k < d->task_count && !part) continue;
+        if (mtl__desc_find(d, tasks, tasks + d->task_count, name, length) >= 0 && !part) continue;
         mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
         mtl__print(where, sizeof where, "columns[%z].trains", i);
         mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no task named \"%s\"", where, shown);
@@ -21748,26 +21562,16 @@ static mtl_status mtl__model_adopt(mtl_model *model, mtl_error *err)
     return mtl__status(err);
 }
 
-/* Name number i of the desc's inputs, columns and tasks, in this order. */
-static const char *mtl__desc_name(const mtl_model_desc *d, size_t i)
-{
-    if (i < d->input_count) return d->inputs[i].name;
-    i -= d->input_count;
-    return i < d->column_count ? d->columns[i].name : d->tasks[i - d->column_count].name;
-}
-
 static mtl_status mtl__model_check_unique(const mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
-    size_t total = d->input_count + d->column_count + d->task_count, i, k;
-    for (i = 0; i < total; i++)
-        for (k = 0; k < i; k++) {
-            const char *name = mtl__desc_name(d, i);
-            if (mtl__same_text(name, mtl__desc_name(d, k)))
-                return mtl__fail(err, MTL_ERROR_FIELD, name, -1,
-                                 "the name \"%s\" is used twice; inputs, columns and tasks need names of "
-                                 "their own", name);
-        }
+    size_t i;
+    for (i = 0; i < d->input_count + d->column_count + d->task_count; i++) {
+        const char *name = mtl__desc_name(d, i);
+        if (mtl__desc_find(d, 0, i, name, strlen(name)) >= 0)
+            return mtl__fail(err, MTL_ERROR_FIELD, name, -1, "the name \"%s\" is used twice; inputs, columns "
+                             "and tasks need names of their own", name);
+    }
     return MTL_OK;
 }
 
@@ -21789,16 +21593,6 @@ static const char *mtl__desc_where(const mtl_model_desc *d, size_t i, char *out,
                                : mtl__print(out, size, "tasks[%z].tap", i - d->column_count);
 }
 
-/* Number of the desc that has this name, -1: none has. */
-static int mtl__desc_find(const mtl_model_desc *d, const char *name, size_t length)
-{
-    size_t i, total = d->input_count + d->column_count + d->task_count;
-    for (i = 0; i < total; i++)
-        if (strlen(mtl__desc_name(d, i)) == length && memcmp(mtl__desc_name(d, i), name, length) == 0)
-            return (int)i;
-    return -1;
-}
-
 /* The first of the names in `from` (where: for messages, "columns[1].input") that is not placed yet, -1: all
    are. Errors: a name that no part has, the probabilities of what has none. */
 static int mtl__desc_names_wait(const mtl_model_desc *d, const char *from, const char *where,
@@ -21810,7 +21604,7 @@ static int mtl__desc_names_wait(const mtl_model_desc *d, const char *from, const
     int part, k;
     while (from && !mtl__failed(err)) {
         size_t length = mtl__tap_name(&from, &name, &part);
-        k = mtl__desc_find(d, name, length);
+        k = mtl__desc_find(d, 0, before + d->task_count, name, length);
         mtl__copy_text(shown, mtl__at_most(length + 1, sizeof shown), name);
         if (k < 0)
             mtl__fail(err, MTL_ERROR_FIELD, where, -1, "%s: there is no input, column or task named \"%s\"",
@@ -21840,12 +21634,10 @@ static int mtl__desc_waits_for(const mtl_model_desc *d, size_t i, const unsigned
 }
 
 /* Parts that wait for one another: the way from desc number i back to itself, "a <- b <- a". */
-static void mtl__desc_fail_circle(const mtl_model_desc *d, size_t i, const unsigned char *placed,
-                                  mtl_error *err)
+static void mtl__desc_circle(const mtl_model_desc *d, size_t i, const unsigned char *placed, mtl_error *err)
 {
-    size_t total = d->input_count + d->column_count + d->task_count, n, used;
+    size_t total = d->input_count + d->column_count + d->task_count, n, used, start;
     char text[256];
-    size_t start;
     /* into the circle, and to the first of the desc's parts in it */
     for (n = 0; n < total; n++) i = (size_t)mtl__desc_waits_for(d, i, placed, err);
     for (start = i, n = 0; n < total; n++) {
@@ -21976,7 +21768,8 @@ static MTL__RARE void mtl__model_build_task(mtl_model *model, size_t i, mtl__nod
     task->part.sees = mtl__tap_sees(&task->tap, model->nodes);
     mtl__model_find_words(model, &task->part);
     mtl__task_build(task, d, d->pool_of ? mtl__model_scores(model, d, err) : NULL, &model->set, err);
-    task->carried_width = mtl__failed(err) ? 0 : mtl__task_carried_width(task);
+    task->carried_width = mtl__failed(err) ? 0 : d->per_step ? task->part.width + 1
+        : mtl__pooling_carried(&task->pooling, task->pooling.count, 0);
     task->carried = task->carried_width ? mtl__model_carry(model, task->carried_width)
         : (size_t)MTL__NOT_CARRIED;
     node->level = mtl__task_level(d);
@@ -22017,7 +21810,7 @@ static void mtl__model_build_penalties(mtl_model *model, const unsigned char *pl
         p->kind = mtl__penalty_kind(of);
         mtl__print(what, sizeof what, "penalties[%z]", i);
         for (k = 0; k < i && !mtl__same_text(of->name, d->penalties[k].name); k++) {}
-        if (k < i || mtl__desc_find(d, of->name, strlen(of->name)) >= 0)
+        if (k < i || mtl__desc_find(d, 0, model->node_count, of->name, strlen(of->name)) >= 0)
             mtl__fail(err, MTL_ERROR_FIELD, of->name, -1, "%s: the name \"%s\" is used twice", what,
                       of->name);
         if (!of->a || (p->kind->parts > 1) != (of->b != NULL))
@@ -22028,8 +21821,7 @@ static void mtl__model_build_penalties(mtl_model *model, const unsigned char *pl
             if (mtl__tap_names(k ? of->b : of->a) != 1)
                 mtl__fail(err, MTL_ERROR_FIELD, what, -1, "%s: a and b name one part each", what);
         }
-        if (!mtl__failed(err))
-            mtl__penalty_build(p, model->nodes, model->node_count, &model->set, what, err);
+        if (!mtl__failed(err)) mtl__penalty_build(p, model->nodes, model->node_count, &model->set, what, err);
     }
 }
 
@@ -22038,16 +21830,14 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
 {
     const mtl_model_desc *d = &model->desc;
     const size_t total = d->input_count + d->column_count + d->task_count;
-    unsigned char *placed = (unsigned char *)mtl__arena_make(&model->arena, total, 1, "nodes", err);
+    mtl_arena *arena = &model->arena;
+    unsigned char *placed = (unsigned char *)mtl__arena_make(arena, total, 1, "nodes", err);
     size_t i;
-    model->nodes = (mtl__node *)mtl__arena_make(&model->arena, total, sizeof *model->nodes, "nodes", err);
-    model->inputs = (mtl__input *)mtl__arena_make(&model->arena, d->input_count, sizeof *model->inputs,
-                                                  "inputs", err);
-    model->columns =
-        (mtl__column *)mtl__arena_make(&model->arena, d->column_count, sizeof *model->columns, "columns",
-                                       err);
-    model->tasks = (mtl__task *)mtl__arena_make(&model->arena, d->task_count, sizeof *model->tasks, "tasks",
-                                                err);
+    model->nodes = (mtl__node *)mtl__arena_make(arena, total, sizeof(mtl__node), "nodes", err);
+    model->inputs = (mtl__input *)mtl__arena_make(arena, d->input_count, sizeof(mtl__input), "inputs", err);
+    model->columns = (mtl__column *)mtl__arena_make(arena, d->column_count, sizeof *model->columns, "columns",
+                                                    err);
+    model->tasks = (mtl__task *)mtl__arena_make(arena, d->task_count, sizeof(mtl__task), "tasks", err);
     while (model->node_count < total && !mtl__failed(err)) {
         for (i = 0; i < total && (placed[i] || mtl__desc_waits_for(d, i, placed, err) >= 0); i++) {}
         if (mtl__failed(err)) return;
@@ -22056,7 +21846,7 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
             placed[i] = 1;
         } else {
             for (i = 0; placed[i]; i++) {}
-            mtl__desc_fail_circle(d, i, placed, err);
+            mtl__desc_circle(d, i, placed, err);
         }
     }
     if (MTL__TRAINING && !mtl__failed(err)) mtl__model_build_penalties(model, placed, err);
@@ -22067,9 +21857,17 @@ static void mtl__model_build_nodes(mtl_model *model, mtl_error *err)
                       model->tasks[i].kind->kind.name);
 }
 
-/* Two parts that are connected are one: the higher number becomes the lower one. */
-static void mtl__model_connect(mtl_model *model, size_t a, size_t b)
+/* The tap of a node, NULL: of an input. */
+static const mtl__tap *mtl__model_tap(const mtl_model *model, const mtl__node *node)
 {
+    return node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
+        : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
+}
+
+/* Two parts that are connected are one: the higher number becomes the lower one. */
+static void mtl__model_connect(mtl_model *model, size_t one, size_t other)
+{
+    const size_t a = model->nodes[one].component, b = model->nodes[other].component;
     size_t low = mtl__at_most(a, b), high = a + b - low, i;
     for (i = 0; i < model->node_count; i++)
         if (model->nodes[i].component == high) model->nodes[i].component = low;
@@ -22082,20 +21880,14 @@ static void mtl__model_components(mtl_model *model)
     size_t i, k;
     for (i = 0; i < model->node_count; i++) {
         const mtl__node *node = &model->nodes[i];
-        const mtl__tap *tap = node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
-            : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
+        const mtl__tap *tap = mtl__model_tap(model, node);
         for (k = 0; tap && k < tap->mix.count + tap->by_count; k++)
-            mtl__model_connect(model, node->component,
-                               model->nodes[tap->sources[k] / MTL__NODE_PARTS].component);
-        if (node->part == MTL__NODE_HEAD)
-            mtl__model_connect(model, node->component,
-                               model->nodes[model->tasks[node->index].scores_node].component);
+            mtl__model_connect(model, i, (size_t)tap->sources[k] / MTL__NODE_PARTS);
+        if (node->part == MTL__NODE_HEAD) mtl__model_connect(model, i, model->tasks[node->index].scores_node);
     }
     for (i = 0; i < model->desc.penalty_count; i++) {
         const mtl__penalty *p = &model->penalties[i];
-        if (p->kind->parts > 1)
-            mtl__model_connect(model, model->nodes[p->nodes[0]].component,
-                               model->nodes[p->nodes[1]].component);
+        if (p->kind->parts > 1) mtl__model_connect(model, (size_t)p->nodes[0], (size_t)p->nodes[1]);
     }
     for (i = 0; i < model->node_count; i++) {
         mtl__node *node = &model->nodes[i];
@@ -22328,19 +22120,11 @@ MTL_DEF mtl_tensor *mtl_model_tensor(mtl_model *model, const char *name)
     return model && name ? mtl_parameters_find(&model->set, name) : NULL;
 }
 
-/* Number of a name among `count` of the desc's names from `first` on, or -1. */
-static int mtl__model_find_name(const mtl_model *model, size_t first, size_t count, const char *name)
-{
-    size_t i;
-    for (i = 0; name && i < count; i++)
-        if (mtl__same_text(mtl__desc_name(&model->desc, first + i), name)) return (int)i;
-    return -1;
-}
-
 MTL_DEF MTL__RARE int mtl_model_task(const mtl_model *model, const char *name)
 {
-    return model ? mtl__model_find_name(model, model->desc.input_count + model->desc.column_count,
-                                        model->desc.task_count, name) : -1;
+    const size_t first = model ? model->desc.input_count + model->desc.column_count : 0;
+    return model && name ? mtl__desc_find(&model->desc, first, first + model->desc.task_count, name,
+                                          strlen(name)) : -1;
 }
 
 MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number)
@@ -22358,7 +22142,7 @@ MTL_DEF const char *mtl_model_tokens(const mtl_model *model, size_t number)
 
 MTL_DEF MTL__RARE int mtl_model_input(const mtl_model *model, const char *name)
 {
-    return model ? mtl__model_find_name(model, 0, model->desc.input_count, name) : -1;
+    return model && name ? mtl__desc_find(&model->desc, 0, model->desc.input_count, name, strlen(name)) : -1;
 }
 
 /* 1 when `model` is there and `index` is one of its tasks (what: "task") or inputs ("input"). */
@@ -22415,9 +22199,8 @@ static mtl_status mtl__scaling_set(mtl_scaling *to, const mtl_real *mean, const 
     size_t j;
     if (mtl__failed(err)) return mtl__status(err);
     if (!to || !to->width || !mean || !scale)
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, to && to->width
-                         ? "%s: mean or scale is NULL" : "%s holds no numbers that could be scaled",
-                             name);
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, name, -1, to && to->width ? "%s: mean or scale is NULL"
+                         : "%s holds no numbers that could be scaled", name);
     for (j = 0; j < to->width; j++)
         if (!mtl__is_finite(mean[j]) || !mtl__is_finite(scale[j]))
             return mtl__fail(err, MTL_ERROR_NUMBER, name, (long long)j,
@@ -22548,18 +22331,12 @@ MTL_DEF MTL__RARE size_t mtl_model_rate(mtl_model *model, const char *prefix, fl
     return count;
 }
 
-static mtl__note_text *mtl__model_find_note(const mtl_model *model, const char *name)
-{
-    mtl__note_text *n = model->notes;
-    while (n && !mtl__same_text(n->name, name)) n = n->next;
-    return n;
-}
-
 MTL_DEF MTL__RARE const char *mtl_model_note(mtl_model *model, const char *name, const char *value,
                                              mtl_error *err)
 {
     mtl_error own;
-    mtl__note_text *n = model && name ? mtl__model_find_note(model, name) : NULL;
+    mtl__note_text *n = model && name ? model->notes : NULL;
+    while (n && !mtl__same_text(n->name, name)) n = n->next;
     err = mtl__error_given(err, &own);
     if (!value || !mtl__given(model, "model", err) || !mtl__given(name, "name", err))
         return n ? n->value : NULL;
@@ -22579,7 +22356,6 @@ MTL_DEF MTL__RARE const char *mtl_model_note(mtl_model *model, const char *name,
     n->value = mtl__arena_text(&model->note_arena, value, err);
     return n->value;
 }
-
 
 /* ---- states carried between chunks --------------------------------------------------------------------- */
 
@@ -22724,35 +22500,19 @@ static mtl_activation *mtl__input_forward(mtl_run *run, const mtl__input *input,
     return mtl__dropout_layer(run, d->dropout, mtl__space_keys(space, d->dropout_per_sequence), x, "");
 }
 
-/* States carried into a column, and its final ones. Cells that read from the end begin with zeros: what
-   follows the chunk is not known, and of the chunk before their state is what words further left made. */
-static void mtl__column_begin(mtl_run *run, const mtl__column *column, mtl_column_pass *p)
-{
-    const mtl_column_part *part = &column->part;
-    mtl_cell_state *initial = (mtl_cell_state *)mtl_run_make(run, part->states * sizeof *initial);
-    size_t i, at = column->carried;
-    p->initial = initial;
-    p->final = (mtl_cell_state *)mtl_run_make(run, part->states * sizeof *p->final);
-    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions) {
-        initial[i].h = mtl__carry_in(run, at, part->state_units[i]);
-        at += part->state_units[i];
-        if (!part->state_c) continue;
-        initial[i].c = mtl__carry_in(run, at, part->state_units[i]);
-        at += part->state_units[i];
-    }
-}
-
-static void mtl__column_end(mtl_run *run, const mtl__column *column, const mtl_column_pass *p)
+/* States carried into a column or, at its `end`, out of it. Cells that read from the end begin with zeros:
+   what follows the chunk is not known, and their state of the chunk before is of words further left. */
+static void mtl__column_carry(mtl_run *run, const mtl__column *column, mtl_cell_state *states, int end)
 {
     const mtl_column_part *part = &column->part;
     size_t i, at = column->carried;
-    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions) {
-        mtl__carry_out(run, at, p->final[i].h);
-        at += part->state_units[i];
-        if (!part->state_c) continue;
-        mtl__carry_out(run, at, p->final[i].c);
-        at += part->state_units[i];
-    }
+    int c;
+    for (i = 0; i < part->states && !mtl__failed(run->error); i += part->directions)
+        for (c = 0; c <= (part->state_c != 0); c++, at += part->state_units[i]) {
+            mtl_activation **state = c ? &states[i].c : &states[i].h;
+            if (end) mtl__carry_out(run, at, *state);
+            else *state = mtl__carry_in(run, at, part->state_units[i]);
+        }
 }
 
 /* How many nodes from number i on, all columns, run beside one another: those of a kind that can, of which
@@ -22776,6 +22536,7 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
 {
     const size_t count = mtl__columns_beside(run, model, i);
     mtl_column_pass *pass = (mtl_column_pass *)mtl_run_make(run, count * sizeof *pass);
+    mtl_cell_state *states;
     size_t k;
     for (k = 0; pass && k < count; k++) {
         const mtl__node *node = &model->nodes[i + k];
@@ -22785,7 +22546,11 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
         p->component = run->component = node->component;
         p->x = mtl__tap_forward(run, &column->tap, model->nodes, out);
         p->after = mtl__run_last(run);
-        if (run->carry) mtl__column_begin(run, column, p);
+        if (run->carry) {
+            p->initial = states = (mtl_cell_state *)mtl_run_make(run, 2 * p->part->states * sizeof *states);
+            p->final = states ? states + p->part->states : NULL;
+            mtl__column_carry(run, column, states, 0);
+        }
         if (mtl__failed(run->error)) return count;
         if (!column->kind->forward_beside)
             p->y = column->kind->forward(run, p->part, p->x, p->initial, p->final);
@@ -22793,19 +22558,10 @@ static size_t mtl__columns_forward(mtl_run *run, const mtl_model *model, size_t 
     }
     for (k = 0; pass && k < count; k++) {
         const mtl__column *column = &model->columns[model->nodes[i + k].index];
-        if (run->carry) mtl__column_end(run, column, &pass[k]);
+        if (run->carry) mtl__column_carry(run, column, pass[k].final, 1);
         out[(i + k) * MTL__NODE_PARTS] = pass[k].y;
     }
     return count;
-}
-
-/* A head that others read: its rows of all items, and its distribution where that is wanted. */
-static void mtl__head_forward(mtl_run *run, const mtl__task *task, const mtl__node *node,
-                              const mtl__node *nodes, mtl_activation **out)
-{
-    mtl_activation **at = &out[task->node * MTL__NODE_PARTS];
-    at[0] = mtl__task_outputs(run, task, nodes, out);
-    if (at[0] && node->tapped[1]) at[1] = task->kind->distribution(run, &task->part, at[0]);
 }
 
 enum { MTL__STREAMS_APART = 1024 };         /* dropout calls of a part in a micro-batch, at most */
@@ -22821,8 +22577,7 @@ static void mtl__model_carries(mtl_run *run, const mtl_model *model, mtl_state *
     carry->ends = (mtl__carried *)mtl_run_make(run, model->carried_count * sizeof *carry->ends);
 }
 
-/* All nodes of a batch whose packing is run->packing, but for heads that no tap reads. Returns
-   [nodes][parts], NULL when the run failed. */
+/* All nodes of run->packing's batch but heads that no tap reads: [nodes][parts], or NULL: the run failed. */
 static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model, const mtl_input *inputs)
 {
     mtl_activation **out =
@@ -22840,10 +22595,12 @@ static mtl_activation **mtl__model_forward(mtl_run *run, const mtl_model *model,
         if (node->part == MTL__NODE_INPUT)
             *at = mtl__input_forward(run, &model->inputs[node->index], inputs
                                      ? &inputs[model->inputs[node->index].data] : NULL);
-        else if (node->part == MTL__NODE_COLUMN)
-            i += mtl__columns_forward(run, model, i, out) - 1;
-        else if (node->tapped[0] || node->tapped[1])
-            mtl__head_forward(run, &model->tasks[node->index], node, model->nodes, out);
+        else if (node->part == MTL__NODE_COLUMN) i += mtl__columns_forward(run, model, i, out) - 1;
+        else if (node->tapped[0] || node->tapped[1]) {      /* a head that others read */
+            const mtl__task *task = &model->tasks[node->index];
+            at[0] = mtl__task_outputs(run, task, model->nodes, out);
+            if (at[0] && node->tapped[1]) at[1] = task->kind->distribution(run, &task->part, at[0]);
+        }
     }
     return mtl__failed(run->error) ? NULL : out;
 }
@@ -22934,12 +22691,8 @@ static mtl_status mtl__batch_check(const mtl_model *model, const mtl_batch *batc
    A safetensors file. Tensors: the parameters under their names; buffers that are set, such as the statistics
    that inputs and targets are scaled by, buffers.NAME.mean and .scale; a trainer's moments and counts as
    optimizer.*. Metadata, text to text:
-       mtl_rnn.version   "1"            mtl_rnn.config   JSON: inputs, columns, tasks, model        note.NAME
-                                                         free texts   */
+       mtl_rnn.version  "1"    mtl_rnn.config  JSON: inputs, columns, tasks, model    note.NAME  free texts */
 enum { MTL__FILE_VERSION = 1 };
-
-/* ---- writing ------------------------------------------------------------------------------------------- */
-
 enum { MTL__REAL_TYPE = MTL__REAL_IS_DOUBLE ? MTL_TYPE_F64 : MTL_TYPE_F32 };
 
 static void mtl__entry_set(mtl__tensor_entry *e, const char *name, int type, size_t rows, size_t columns,
@@ -23025,8 +22778,8 @@ static mtl_status mtl__model_write_entries(const mtl_model *model, const mtl__te
 /* Tensors that stand in a model's file beside its own: a trainer's. NULL: none. */
 typedef struct mtl__further {
     const void *owner;
-    size_t count;
-    void (*entries)(const void *owner, mtl__tensor_entry *entries, mtl_arena *arena, mtl_error *err);
+    size_t most;                            /* how many they are at most; `entries` returns how many */
+    size_t (*entries)(const void *owner, mtl__tensor_entry *entries, mtl_arena *arena, mtl_error *err);
 } mtl__further;
 
 static MTL__RARE mtl_status mtl__model_write(const mtl_model *model, const mtl__further *more,
@@ -23034,12 +22787,12 @@ static MTL__RARE mtl_status mtl__model_write(const mtl_model *model, const mtl__
 {
     mtl_arena arena;
     mtl__tensor_entry *entries;
-    size_t count = 0, further = more ? more->count : 0;
+    size_t count = 0;
     if (!mtl__given(model, "model", err) || !mtl__given(writer, "writer", err)) return mtl__status(err);
     mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
-    entries = mtl__model_entries(model, further, &count, &arena, err);
-    if (entries && more) more->entries(more->owner, entries + count, &arena, err);
-    mtl__model_write_entries(model, entries, count + further, writer, &arena, err);
+    entries = mtl__model_entries(model, more ? more->most : 0, &count, &arena, err);
+    if (entries && more) count += more->entries(more->owner, entries + count, &arena, err);
+    mtl__model_write_entries(model, entries, count, writer, &arena, err);
     mtl_arena_destroy(&arena);
     return mtl__status(err);
 }
@@ -23065,9 +22818,8 @@ MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_
 
 /* ---- reading ------------------------------------------------------------------------------------------- */
 
-/* How many numbers stand before the first that is not finite. Blocks of a fixed size, without a branch for
-   each number, are what compilers turn into vector code: all of a model's weights come through here before
-   its first answer. */
+/* How many numbers stand before the first that is not finite. All weights come through here before a model's
+   first answer: blocks of a fixed size, without a branch for each number, compilers turn into vector code. */
 static size_t mtl__finite_count(const mtl_real *x, size_t count)
 {
     enum { BLOCK = 64 };
@@ -23081,21 +22833,19 @@ static size_t mtl__finite_count(const mtl_real *x, size_t count)
     return done;
 }
 
-/* A tensor of the file into values of the model: of this shape, and every element finite. */
-static void mtl__read_tensor(const mtl_safetensors *file, const char *name, size_t rows, size_t columns,
+/* A tensor of the file into values of the model: of the shape of `like`, and every element finite. */
+static void mtl__read_tensor(const mtl_safetensors *file, const char *name, const mtl_tensor *like,
                              mtl_real *out, mtl_error *err)
 {
     const mtl_safetensor *t = mtl_safetensors_find(file, name);
+    const size_t rows = like->shape[0], columns = like->dims == 2 ? like->shape[1] : 0;
     size_t i;
     if (mtl__failed(err)) return;
-    if (!t)
-        mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
+    if (!t) mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s", name);
     else if (t->dims != (columns ? 2 : 1) || t->shape[0] != rows || (columns && t->shape[1] != columns))
-        mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                  columns ? "tensor %s must have the shape [%z, %z]" : "tensor %s must have the shape [%z]",
-                      name, rows, columns);
-    else
-        mtl_safetensor_values(t, out, err);
+        mtl__fail(err, MTL_ERROR_TENSOR, name, -1, columns ? "tensor %s must have the shape [%z, %z]"
+                  : "tensor %s must have the shape [%z]", name, rows, columns);
+    else mtl_safetensor_values(t, out, err);
     if (mtl__failed(err)) return;
     i = mtl__finite_count(out, t->count);
     if (i < t->count)
@@ -23111,7 +22861,7 @@ static void mtl__model_read_values(mtl_model *model, const mtl_safetensors *file
         mtl_tensor *t = mtl__tensor_at(&model->set, i);
         if (t->role == MTL_TENSOR_BUFFER) mtl__tensor_fill(t, model->desc.seed);
         if (!mtl__tensor_is_set(t) && !mtl_safetensors_find(file, t->name)) continue;
-        mtl__read_tensor(file, t->name, t->shape[0], t->dims == 2 ? t->shape[1] : 0, t->value, err);
+        mtl__read_tensor(file, t->name, t, t->value, err);
         if (t->set) *t->set = 1;
     }
     for (i = 0; i < file->metadata_count && !mtl__failed(err); i++)
@@ -23127,18 +22877,14 @@ static const char *mtl__model_config_text(const mtl_safetensors *file, mtl_error
     double number;
     if (mtl__failed(err)) return NULL;
     if (!version || !config)
-        mtl__fail(
-            err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1,
-            "the file holds tensors but no mtl_rnn configuration: it was written by another program; "
-            "mtl_model_import can take its weights");
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", -1, "the file holds tensors but no mtl_rnn "
+                  "configuration: it was written by another program; mtl_model_import can take its weights");
     else if (!mtl_text_number(version, strlen(version), &number) || number < 1)
         mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.version", -1, "the file's version \"%s\" is not a number",
                   version);
     else if (number > (double)MTL__FILE_VERSION)
-        mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number,
-                  "the file is of version %s; this program reads up to version %d: use a newer mtl_rnn.h",
-                      version,
-                  MTL__FILE_VERSION);
+        mtl__fail(err, MTL_ERROR_VERSION, "mtl_rnn.version", (long long)number, "the file is of version %s; "
+                  "this program reads up to version %d: use a newer mtl_rnn.h", version, MTL__FILE_VERSION);
     return mtl__failed(err) ? NULL : config;
 }
 
@@ -23149,37 +22895,27 @@ static size_t mtl__model_size_of_file(void *buffer, size_t size, const mtl_model
     size_t bytes = mtl__model_size_in(buffer, size, desc, err), stored = 0, i;
     for (i = 0; i < file->count; i++) stored += file->tensors[i].count * sizeof(mtl_real);
     if (!mtl__failed(err) && bytes / 64 > stored + 65536)
-        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes,
-                  "the configuration describes a model of %z bytes, but the file holds weights of %z bytes",
-                      bytes, stored);
+        mtl__fail(err, MTL_ERROR_FORMAT, "mtl_rnn.config", (long long)bytes, "the configuration describes a "
+                  "model of %z bytes, but the file holds weights of %z bytes", bytes, stored);
     return mtl__failed(err) ? 0 : bytes;
 }
 
-/* The desc of a configuration. The model's numbers stand in it, or in earlier versions' files in "model". */
-static void mtl__config_read(const mtl__desc_reader *r, const mtl__json *root, mtl_model_desc *desc)
-{
-    const mtl__desc *d = &mtl__descs[MTL_DESC_MODEL];
-    memset(desc, 0, sizeof *desc);
-    mtl__desc_read(r, MTL_DESC_MODEL, root, desc);
-    mtl__desc_read_numbers(d->fields, d->count, mtl__json_get(root, "model"), desc, r->err);
-}
-
-/* The desc of a file's model, in the file's arena. 0 on failure. */
+/* The desc of a file's model, in the file's arena; earlier versions have numbers in "model". 0: it failed. */
 static MTL__RARE int mtl__model_desc_of_file(mtl_safetensors *file, const mtl_load_desc *how,
                                              mtl_model_desc *desc, mtl_error *err)
 {
+    const mtl__desc_reader reader = { &file->arena, how ? how->kinds : NULL, how ? how->kind_count : 0, err };
+    const mtl__desc *d = &mtl__descs[MTL_DESC_MODEL];
     const char *config = mtl__model_config_text(file, err);
-    mtl__desc_reader reader;
     const mtl__json *root;
     if (!config) return 0;
     root = mtl__json_parse(config, strlen(config), "the configuration", 0, &file->arena, err);
-    reader.arena = &file->arena;
-    reader.kinds = how ? how->kinds : NULL;
-    reader.kind_count = how ? how->kind_count : 0;
-    reader.err = err;
-    if (root) mtl__config_read(&reader, root, desc);
+    if (!root) return 0;
+    memset(desc, 0, sizeof *desc);
+    mtl__desc_read(&reader, MTL_DESC_MODEL, root, desc);
+    mtl__desc_read_numbers(d->fields, d->count, mtl__json_get(root, "model"), desc, err);
     desc->allocator = how ? how->allocator : NULL;
-    return root && !mtl__failed(err);
+    return !mtl__failed(err);
 }
 
 /* The model that has been made of a file's desc gets its values; NULL on failure. */
@@ -23193,14 +22929,16 @@ static MTL__RARE mtl_model *mtl__model_fill(mtl_model *model, const mtl_safetens
     return NULL;
 }
 
-static MTL__RARE mtl_model *mtl__model_of_file(mtl_safetensors *file, const mtl_load_desc *how,
-                                               mtl_error *err)
+/* The model of a file, which is closed. */
+static MTL__RARE mtl_model *mtl__model_of_file(mtl_safetensors *f, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_model_desc desc;
-    size_t bytes;
-    if (!mtl__model_desc_of_file(file, how, &desc, err)) return NULL;
-    bytes = mtl__model_size_of_file(NULL, 0, &desc, file, err);
-    return bytes ? mtl__model_fill(mtl__model_allocate(&desc, bytes, err), file, err) : NULL;
+    mtl_model *model = NULL;
+    size_t bytes = mtl__model_desc_of_file(f, how, &desc, err)
+        ? mtl__model_size_of_file(NULL, 0, &desc, f, err) : 0;
+    if (bytes) model = mtl__model_fill(mtl__model_allocate(&desc, bytes, err), f, err);
+    mtl_safetensors_close(f);
+    return model;
 }
 
 /* What reading a file takes: a list of its tensors and the configuration, in `arena`. *model: bytes of the
@@ -23236,8 +22974,7 @@ MTL_DEF MTL__RARE size_t mtl_model_file_size(const void *file, size_t count, con
     return mtl__failed(err) ? 0 : model + list;
 }
 
-/* The file is read twice: to see what its list takes, and then with the list at the buffer's end, so that the
-   model stands at its beginning. */
+/* Reads the file twice: to see what its list takes, then with the list behind the model in the buffer. */
 MTL_DEF MTL__RARE mtl_model *mtl_model_load_init(void *buffer, size_t bytes, const void *file, size_t count,
                                                  const mtl_load_desc *how, mtl_error *err)
 {
@@ -23264,25 +23001,18 @@ MTL_DEF mtl_model *mtl_model_load_memory_with(const void *bytes, size_t count, c
     mtl_error own;
     mtl_arena arena;
     mtl_safetensors file;
-    mtl_model *model;
     err = mtl__error_given(err, &own);
     mtl_arena_init(&arena, NULL, 0, how ? how->allocator : NULL);
-    if (mtl__safetensors_open_in(&file, bytes, count, &arena, err)) return NULL;
-    model = mtl__model_of_file(&file, how, err);
-    mtl_safetensors_close(&file);
-    return model;
+    return mtl__safetensors_open_in(&file, bytes, count, &arena, err) ? NULL
+        : mtl__model_of_file(&file, how, err);
 }
 
 MTL_DEF mtl_model *mtl_model_load_with(const char *path, const mtl_load_desc *how, mtl_error *err)
 {
     mtl_error own;
     mtl_safetensors file;
-    mtl_model *model;
     err = mtl__error_given(err, &own);
-    if (mtl_safetensors_open(&file, path, err)) return NULL;
-    model = mtl__model_of_file(&file, how, err);
-    mtl_safetensors_close(&file);
-    return model;
+    return mtl_safetensors_open(&file, path, err) ? NULL : mtl__model_of_file(&file, how, err);
 }
 
 MTL_DEF MTL__RARE mtl_model *mtl_model_read_with(const mtl_reader *reader, const mtl_load_desc *how,
@@ -23381,8 +23111,7 @@ static void mtl__import_mismatch(mtl__tensor_list *wrong, const mtl_tensor *t, c
                                  const mtl_safetensor *from)
 {
     char more[640];
-    if (!from)
-        mtl__print(more, sizeof more, " (no %s in the file)", name);
+    if (!from) mtl__print(more, sizeof more, " (no %s in the file)", name);
     else if (from->type > MTL_TYPE_BF16)
         mtl__print(more, sizeof more, " (file: %s, read are F32, F64, F16, BF16)",
                    mtl__types[from->type].name);
@@ -23424,10 +23153,9 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
                                              mtl_error *err)
 {
     const mtl_parameters *set = &model->set;
-    mtl__tensor_list unnamed;
+    mtl__tensor_list unnamed = { 0, 0, "", "" };
     char name[512];
     size_t i, k;
-    memset(&unnamed, 0, sizeof unnamed);
     for (i = 0; i < mtl__tensor_count(set); i++)
         if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == count)
             mtl__tensor_list_add(&unnamed, mtl__tensor_at(set, i)->name, "");
@@ -23436,11 +23164,9 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
             if (mtl__import_mapping(mappings, count, mtl__tensor_at(set, i)->name, name, sizeof name) == k)
                 break;
         if (i == mtl__tensor_count(set))
-            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k,
-                      "mappings[%z]: no tensor of the model fits \"%s\"%s%s", k, mappings[k].to
-                          ? mappings[k].to : "", unnamed.count ? "; those that no mapping fits: "
-                                                                          : ", as earlier mappings take all "
-                                                                            "of them",
+            mtl__fail(err, MTL_ERROR_TENSOR, "mappings", (long long)k, "mappings[%z]: no tensor of the model "
+                      "fits \"%s\"%s%s", k, mappings[k].to ? mappings[k].to : "", unnamed.count
+                      ? "; those that no mapping fits: " : ", as earlier mappings take all of them",
                       mtl__tensor_list_end(&unnamed));
     }
     if (!count) mtl__fail(err, MTL_ERROR_TENSOR, "mappings", -1, "the mappings name no tensor of the model");
@@ -23448,20 +23174,19 @@ static mtl_status mtl__import_check_mappings(const mtl_model *model, const mtl_i
 }
 
 /* 1: a mapping's `from` fits this tensor of the file, and no tensor of the model takes it. */
-static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *mappings,
-                               size_t count)
+static int mtl__import_is_left(const mtl_model *model, const char *name, const mtl_import *maps, size_t count)
 {
     char own[512], back[512];
     size_t k, length;
     int fits = 0;
     for (k = 0; k < count; k++) {
         mtl_import turned;
-        turned.from = mappings[k].to;
-        turned.to = mappings[k].from;
+        turned.from = maps[k].to;
+        turned.to = maps[k].from;
         if (!mtl__pattern_rest(turned.to ? turned.to : "", name, &length)) continue;
         fits = 1;
         if (mtl__import_name(&turned, name, own, sizeof own) && mtl_parameters_find(&model->set, own) &&
-            mtl__import_mapping(mappings, count, own, back, sizeof back) == k)
+            mtl__import_mapping(maps, count, own, back, sizeof back) == k)
             return 0;
     }
     return fits;
@@ -23472,11 +23197,9 @@ static MTL__RARE mtl_status mtl__import(mtl_model *model, const mtl_safetensors 
                                         const mtl_import *mappings, size_t count, int part,
                                         mtl_import_result *result, mtl_error *err)
 {
-    mtl__tensor_list wrong, left;
+    mtl__tensor_list wrong = { 0, 0, "", "" }, left = { 0, 0, "", "" };
     size_t i;
     memset(result, 0, sizeof *result);
-    memset(&wrong, 0, sizeof wrong);
-    memset(&left, 0, sizeof left);
     if (!mtl__given(model, "model", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     if (mtl__import_check_mappings(model, mappings, count, err)) return mtl__status(err);
     result->taken = mtl__import_pass(model, file, mappings, count, &wrong, err);
@@ -23489,10 +23212,9 @@ static MTL__RARE mtl_status mtl__import(mtl_model *model, const mtl_safetensors 
     result->left = left.count;
     mtl__copy_text(result->left_names, sizeof result->left_names, mtl__tensor_list_end(&left));
     if (left.count && !part)
-        return mtl__fail(err, MTL_ERROR_TENSOR, left.first, (long long)left.count,
-                         "%z tensors of the file fit a mapping, but the model has no tensors for them: %s; "
-                         "give the model what they belong to or use mtl_model_import_part", left.count,
-                             left.text);
+        return mtl__fail(err, MTL_ERROR_TENSOR, left.first, (long long)left.count, "%z tensors of the file "
+                         "fit a mapping, but the model has no tensors for them: %s; give the model what they "
+                         "belong to or use mtl_model_import_part", left.count, left.text);
     mtl__import_pass(model, file, mappings, count, NULL, err);
     return mtl_model_prepare(model, err);
 }
@@ -23617,12 +23339,10 @@ static const mtl_allocator *mtl__session_allocator(const mtl__session_kind *kind
 static MTL__RARE void mtl__session_start(mtl__session *s, mtl_arena *arena, int isa, int threads,
                                          const mtl_scheduler *scheduler, mtl__limits limits, mtl_error *err)
 {
-    if (mtl__failed(err)) return;
-    if (!mtl__kernels_choose(isa)) {
+    if (!mtl__kernels_choose(isa))
         mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
                   mtl__isa_name(isa));
-        return;
-    }
+    if (mtl__failed(err)) return;
     s->isa = isa;
     s->limits = limits;
     if (threads > 1 && !scheduler) s->pool = mtl__pool_create(arena, threads, err);
@@ -23661,9 +23381,7 @@ static MTL__RARE mtl_run *mtl__session_begin(mtl__session *s, mtl_arena *arena, 
         s->run.kernels = before.kernels;
         s->run.arena = arena;
         s->run.error = err;
-    } else {
-        (void)mtl_run_init(&s->run, arena, s->isa, err);
-    }
+    } else (void)mtl_run_init(&s->run, arena, s->isa, err);
     s->run.scheduler = s->scheduler;
     s->run.max_rows = s->limits.rows;
     mtl__session_observe(s, before.observer, before.observer_user);
@@ -23789,8 +23507,7 @@ static void mtl__predictor_build(mtl__session *session, mtl_arena *arena, mtl_er
                        mtl__limits_of(d->max_rows, d->max_sequences, d->max_steps), err);
 }
 
-/* Copies of a batch's inputs in which the rows of sequences that are left out are zeros, so that the passes
-   need not know of them. rows: of the batch. */
+/* Copies of inputs, with zeros for sequences that are left out: passes need not know. rows: of the batch. */
 static MTL__RARE const mtl_input *mtl__predict_repair(mtl_run *run, const mtl_model *model,
                                                       const mtl_batch *batch, size_t rows)
 {
@@ -24043,19 +23760,18 @@ static size_t mtl__text_number(const mtl_model *model, size_t input)
 }
 
 /* One array of ids per input, of a sentence of `count` words. */
-static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *const *texts,
-                                   size_t count)
+static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const char *const *texts, size_t n)
 {
     mtl_input *inputs = (mtl_input *)mtl_run_make(run, model->desc.input_count * sizeof *inputs);
     size_t i;
     for (i = 0; inputs && i < model->data_count && !mtl__failed(run->error); i++) {
-        int *ids = (int *)mtl_run_push(run, count * sizeof *ids);
+        int *ids = (int *)mtl_run_push(run, n * sizeof *ids);
         const char *text = texts[mtl__text_number(model, i)];
         if (!model->inputs[i].words.count)
             mtl__fail(run->error, MTL_ERROR_ARGUMENT, model->desc.inputs[i].name, -1,
                       "input %s has no vocabulary of words", model->desc.inputs[i].name);
         else if (ids && model->inputs[i].kind->reads_spellings)
-            inputs[i].spellings = mtl__text_spellings(run, model, (int)i, text, count, ids);
+            inputs[i].spellings = mtl__text_spellings(run, model, (int)i, text, n, ids);
         else if (ids) mtl__words_to_ids(model, (int)i, text, ids);
         inputs[i].ids = ids;
     }
@@ -24063,10 +23779,9 @@ static mtl_input *mtl__text_inputs(mtl_run *run, const mtl_model *model, const c
 }
 
 /* The words of a text; 0 and a set error where there are none, or it is too long. */
-static size_t mtl__text_words(const mtl_predictor *predictor, const char *text, const char *name,
-                              mtl_error *err)
+static size_t mtl__text_words(const mtl_predictor *p, const char *text, const char *name, mtl_error *err)
 {
-    const size_t rows = predictor->session.limits.rows, limit = MTL__SPELLED_MOST * rows;
+    const size_t rows = p->session.limits.rows, limit = MTL__SPELLED_MOST * rows;
     const size_t valid = mtl_text_valid(text, strlen(text));
     const char *end, *word;
     size_t count = 0;
@@ -24075,10 +23790,9 @@ static size_t mtl__text_words(const mtl_predictor *predictor, const char *text, 
                   valid);
     for (word = mtl__next_word(text, &end); word; word = mtl__next_word(end, &end)) count++;
     if (!count || count > 0x7fffffff) mtl__fail(err, MTL_ERROR_TEXT, name, 0, "the %s has no words", name);
-    if (limit && strlen(text) > limit && mtl__model_spells(predictor->session.model))
-        mtl__fail(err, MTL_ERROR_LIMIT, name, (long long)limit,
-                  "the %s has %z bytes; with max_rows of %z a model that reads characters takes %z", name,
-                  strlen(text), rows, limit);
+    if (limit && strlen(text) > limit && mtl__model_spells(p->session.model))
+        mtl__fail(err, MTL_ERROR_LIMIT, name, (long long)limit, "the %s has %z bytes; with max_rows of %z a "
+                  "model that reads characters takes %z", name, strlen(text), rows, limit);
     return mtl__failed(err) ? 0 : count;
 }
 
@@ -24155,17 +23869,15 @@ static MTL__RARE void mtl__model_stream(mtl_maker *m, const mtl_model *model, in
         if (node->part == MTL__NODE_INPUT) {
             const mtl__input *input = &model->inputs[node->index];
             if (input->kind->stream) *at = input->kind->stream(m, &input->part, input->data);
-            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
-                           "input %s cannot be streamed: it is of "
-                           "the kind %s, which has no stream", node->name, input->kind->kind.name);
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "input %s cannot be streamed: it "
+                           "is of the kind %s, which has no stream", node->name, input->kind->kind.name);
         } else if (node->part == MTL__NODE_COLUMN) {
             const mtl__column *column = &model->columns[node->index];
             const unsigned x = mtl__tap_stream(m, &column->tap, model->nodes, places);
             if (mtl__failed(m->err)) return;
             if (column->kind->stream) *at = column->kind->stream(m, &column->part, x);
-            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1,
-                           "column %s cannot be streamed: it is "
-                           "of the kind %s, which has no stream", node->name, column->kind->kind.name);
+            else mtl__fail(m->err, MTL_ERROR_UNSUPPORTED, node->name, -1, "column %s cannot be streamed: it "
+                           "is of the kind %s, which has no stream", node->name, column->kind->kind.name);
         } else if (mtl__model_answers(model, node->index, aside))
             mtl__head_stream(m, &model->tasks[node->index], model->nodes, places);
     }
@@ -24189,24 +23901,22 @@ static MTL__RARE void mtl__stream_answers(mtl_stream *stream, size_t tasks)
 
 /* What a step works on, and the states: the part of a stream that is not constant. */
 static MTL__RARE mtl_stream *mtl__stream_lay(mtl_arena *arena, const mtl_plan *plan, size_t sequences,
-                                             int isa,
-                                             mtl_error *err)
+                                             int isa, mtl_error *err)
 {
     mtl_stream *stream = (mtl_stream *)mtl__arena_make(arena, 1, MTL_STREAM_HEAD, "a stream", err);
+    mtl_frame *f = stream ? &stream->frame : NULL;
     if (!stream) return NULL;
     stream->sequences = sequences;
     stream->count = plan->count;
     stream->state = plan->state;
     stream->operations = plan->operations;
-    stream->frame.kernels = mtl__stream_kernels_choose(isa);
+    f->kernels = mtl__stream_kernels_choose(isa);
     stream->states = (mtl_real *)mtl__arena_zero(arena, sequences * plan->state, sizeof(mtl_real), "a stream",
                                                  err);
-    stream->frame.values = (mtl_real *)mtl__arena_zero(arena, plan->values, sizeof(mtl_real), "a stream",
-                                                       err);
-    stream->frame.out = (mtl_prediction *)mtl__arena_zero(arena, plan->tasks, sizeof(mtl_prediction),
-                                                          "a stream", err);
-    stream->frame.labels = (int *)mtl__arena_zero(arena, plan->tasks, sizeof(int), "a stream", err);
-    stream->frame.chosen = (unsigned char *)mtl__arena_zero(arena, plan->chosen, 1, "a stream", err);
+    f->values = (mtl_real *)mtl__arena_zero(arena, plan->values, sizeof(mtl_real), "a stream", err);
+    f->chosen = (unsigned char *)mtl__arena_zero(arena, plan->chosen, 1, "a stream", err);
+    f->out = (mtl_prediction *)mtl__arena_zero(arena, plan->tasks, sizeof(mtl_prediction), "a stream", err);
+    f->labels = (int *)mtl__arena_zero(arena, plan->tasks, sizeof(int), "a stream", err);
     return mtl__failed(err) ? NULL : stream;
 }
 
@@ -24309,10 +24019,8 @@ MTL_DEF MTL__RARE mtl_stream *mtl_stream_open(void *buffer, size_t bytes, const 
     err = mtl__error_given(err, &own);
     if (!mtl__given(plan, "plan", err)) return NULL;
     if (plan->version != MTL_PLAN_VERSION)
-        mtl__fail(err, MTL_ERROR_VERSION, "plan", (long long)plan->version,
-                  "the plan is of version %d, this mtl_rnn.h runs version %d: export it anew",
-                      (int)plan->version,
-                  (int)MTL_PLAN_VERSION);
+        mtl__fail(err, MTL_ERROR_VERSION, "plan", (long long)plan->version, "the plan is of version %d, this "
+                  "mtl_rnn.h runs version %d: export it anew", (int)plan->version, (int)MTL_PLAN_VERSION);
     else if (!mtl__stream_kernels_choose(isa))
         mtl__fail(err, MTL_ERROR_UNSUPPORTED, "isa", isa, "this machine has no %s kernels",
                   mtl__isa_name(isa));
@@ -24379,8 +24087,7 @@ MTL_DEF MTL__RARE mtl_status mtl_stream_reset(mtl_stream *stream, size_t sequenc
        random       c = n softmax(z)           z: normal numbers of (seed, update)           Lin et al. 2022
        imtl         c = e^s                    s descends along d/ds (e^s L - s)             Liu et al. 2021
        gradnorm     c = n v / sum v            v descends along d/dv |N - mean N r^alpha|, N: the norm of c
-                                               times the task's gradient, r: L / L(0) by its mean
-                                                                                             Chen et al. 2018
+                                               times the gradient, r: L / L(0) by its mean   Chen et al. 2018
    What descends does so by the trainer's rule, at balance_rate times its rate.
 
    This is the only caller of backward passes. One forward pass leaves a tape with the losses of all tasks;
@@ -24488,8 +24195,7 @@ static double mtl__dwa_factor(const mtl__weighting *w, size_t k)
     return (s[MTL__DWA_BEFORE] > 0 ? s[MTL__DWA_LAST] / s[MTL__DWA_BEFORE] : 1)
         / (double)w->desc->balance_temperature;
 }
-/* A window that ended is closed by the first update behind it that the method sees, which counts itself, too,
-   when it is the last of its own. */
+/* A window is closed by the first update behind it that the method sees, or by its own last one. */
 static MTL__RARE void mtl__dwa_learn(mtl__weighting *w, mtl__weighed *task)
 {
     double *s = task->state;
@@ -24578,8 +24284,7 @@ static MTL__RARE mtl_status mtl__weighting_init(mtl__weighting *w, const mtl_tra
     w->tasks = tasks;
     w->window = (size_t)desc->balance_window;
     w->of = (mtl__weighed *)mtl__arena_make(arena, tasks, sizeof *w->of, "task weights", err);
-    w->state = (double *)mtl__arena_make(arena, tasks * w->kind->state, sizeof *w->state, "task weights",
-                                         err);
+    w->state = (double *)mtl__arena_make(arena, tasks * w->kind->state, sizeof(double), "task weights", err);
     for (k = 0; k < tasks && !mtl__failed(err); k++) w->of[k].state = w->state + k * w->kind->state;
     return mtl__status(err);
 }
@@ -24717,8 +24422,7 @@ static MTL__RARE double mtl__gram_length(size_t n, const double *gram, const dou
     return square > 0 ? sqrt(square) : 0;
 }
 
-/* What is to be added to g_i' = sum_k row[k] g_k of another task's gradient j: makes the two perpendicular
-   where they point against one another. */
+/* How much of g_j to add to g_i' = sum_k row[k] g_k: where they conflict, what makes them perpendicular. */
 static MTL__RARE double mtl__pcgrad_step(mtl__surgery_case *c, size_t i, size_t j, const double *row)
 {
     const double product = mtl__row_product(c->n, c->gram + j * c->n, row);
@@ -24740,9 +24444,8 @@ static MTL__RARE double mtl__gradvac_step(mtl__surgery_case *c, size_t i, size_t
 }
 
 /* Each gradient meets the others one after the other. */
-static MTL__RARE void mtl__surgery_meet(mtl__surgery_case *c,
-                                        double (*step)(mtl__surgery_case *c, size_t i, size_t j,
-                                                       const double *row))
+static MTL__RARE void mtl__surgery_meet(mtl__surgery_case *c, double (*step)(mtl__surgery_case *c, size_t i,
+                                                                             size_t j, const double *row))
 {
     double *row = c->scratch;
     size_t i, k;
@@ -24803,8 +24506,7 @@ static MTL__RARE double mtl__program_free(mtl__program *p)
     return multiplier;
 }
 
-/* From x towards y, as far as no variable becomes negative; the one that stops it is free no longer. Returns
-   whether y was reached. */
+/* From x towards y, until a variable would become negative: it is free no longer. Returns 1: y is reached. */
 static MTL__RARE int mtl__program_step(mtl__program *p)
 {
     double share = 1;
@@ -24893,8 +24595,7 @@ static MTL__RARE void mtl__upgrad_weigh(mtl__surgery_case *c)
     mtl__program_init(&p, c, c->scratch, 0);
     p.ridge = 1e-4;                         /* as their package: of the trace */
     for (i = 0; i < c->n; i++) {
-        for (k = 0; k < c->n; k++)
-            c->scratch[k] = c->w[i] * (c->gram[i * c->n + k] + (k == i ? p.ridge : 0));
+        for (k = 0; k < c->n; k++) c->scratch[k] = c->w[i] * (c->gram[i * c->n + k] + (k == i ? p.ridge : 0));
         mtl__program_solve(&p);
         for (k = 0; k < c->n; k++) c->weight[k] += p.x[k];
         c->weight[i] += c->w[i];
@@ -24927,8 +24628,7 @@ static MTL__RARE void mtl__cagrad_weigh(mtl__surgery_case *c)
             : c->w[k] + (double)n * reach / length * p.x[k];
 }
 
-/* Turns rows and columns p and q of a symmetric matrix so that element pq becomes 0 (Jacobi 1846); v: the
-   product of all turns. */
+/* Turns rows and columns p, q of a symmetric matrix: pq becomes 0 (Jacobi 1846); v: product of all turns. */
 static MTL__RARE void mtl__jacobi_turn(size_t n, double *a, double *v, size_t p, size_t q)
 {
     const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
@@ -24987,13 +24687,8 @@ typedef struct mtl__surgery_kind {
 
 /* In the order of MTL_SURGERY_NAMES. */
 static const mtl__surgery_kind mtl__surgery_kinds[] = {
-    { 0, NULL },
-    { 0, mtl__pcgrad_weigh },
-    { 1, mtl__gradvac_weigh },
-    { 0, mtl__mgda_weigh },
-    { 0, mtl__cagrad_weigh },
-    { 0, mtl__aligned_weigh },
-    { 0, mtl__upgrad_weigh }
+    { 0, NULL }, { 0, mtl__pcgrad_weigh }, { 1, mtl__gradvac_weigh }, { 0, mtl__mgda_weigh },
+    { 0, mtl__cagrad_weigh }, { 0, mtl__aligned_weigh }, { 0, mtl__upgrad_weigh }
 };
 
 /* ---- surgery: from gradients to gradients -------------------------------------------------------------- */
@@ -25003,8 +24698,7 @@ typedef struct mtl__surgery {
     const mtl_trainer_desc *desc;
     const mtl_parameters *set;
     size_t tasks;
-    mtl_gradients **of;                     /* [tasks] NULL: a task that stands outside. NULL: no task has a
-                                               set of its own */
+    mtl_gradients **of;                     /* [tasks] NULL: it stands outside. NULL: no task has its own */
     mtl_gradients *into;                    /* what has the others' gradients, and gets the result */
     size_t *component;                      /* [tasks] of the model */
     double *gram;                           /* [tasks][tasks] of w_k times the gradients */
@@ -25018,8 +24712,7 @@ typedef struct mtl__surgery {
 
 enum { MTL__BY_NONE, MTL__BY_ONE, MTL__BY_TASKS, MTL__BY_MORE = 4 };    /* _MORE: there was one before */
 enum { MTL__SURGERY_ELEMENTS = 32768, MTL__SURGERY_ROWS = 64,           /* a piece */
-       MTL__SURGERY_STRIP = 256 };          /* elements of one task, then of the next: short, so that the
-                                               processor fetches ahead in all of them */
+       MTL__SURGERY_STRIP = 256 };          /* of one task after another: short, to be fetched ahead */
 
 typedef struct mtl__surgery_piece { size_t tensor, first, count; } mtl__surgery_piece;
 typedef struct mtl__surgery_job {
@@ -25066,8 +24759,7 @@ static int mtl__surgery_reaches(const mtl__surgery *s, size_t k, size_t tensor)
     return s->of[k] && s->of[k]->of[tensor].state != MTL_GRAD_NONE;
 }
 
-/* Adds task k's rows of a table to the list of the result's; rows that are new there begin as 0 when the
-   others are to be added to. fresh: [rows] */
+/* Adds task k's rows of a table to the result's list; zero: new rows there begin as 0. fresh: [rows] */
 static void mtl__surgery_rows(mtl__surgery *s, size_t k, const mtl_tensor *t, int zero, int *fresh)
 {
     const mtl_gradient *from = &s->of[k]->of[t->index];
@@ -25160,11 +24852,10 @@ static size_t mtl__surgery_strip(const mtl__surgery *s, const mtl__surgery_piece
 }
 
 /* Task k's values of a strip, or NULL. */
-static const mtl_real *mtl__surgery_values(const mtl__surgery *s, size_t k, size_t tensor, size_t begin,
-                                           int row)
+static const mtl_real *mtl__surgery_values(const mtl__surgery *s, size_t k, size_t t, size_t begin, int row)
 {
-    if (!mtl__surgery_reaches(s, k, tensor) || (row >= 0 && !s->of[k]->touched[tensor][row])) return NULL;
-    return s->of[k]->of[tensor].value + begin;
+    if (!mtl__surgery_reaches(s, k, t) || (row >= 0 && !s->of[k]->touched[t][row])) return NULL;
+    return s->of[k]->of[t].value + begin;
 }
 
 /* Products of task i's values of a strip with those of tasks 0 .. i that have some, four at a time (the last
@@ -25305,7 +24996,7 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
     mtl_arena_mark mark = mtl_arena_save(run->arena);
     int *fresh = (int *)mtl_run_push(run, mtl__surgery_rows_most(s) * sizeof *fresh);
     mtl__surgery_piece *pieces;
-    mtl__surgery_job job;
+    mtl__surgery_job job = { s, mtl__run_kernels(run), NULL, NULL };
     size_t i, count;
     if (mtl__failed(run->error)) return;
     for (i = 0; i < s->set->count; i++) mtl__surgery_prepare(s, s->set->tensors[i], fresh);
@@ -25314,8 +25005,6 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
     job.sums = (double *)mtl_run_push(run, count * (s->tasks * (s->tasks + 1) / 2) * sizeof *job.sums);
     if (mtl__failed(run->error)) return;
     (void)mtl__surgery_pieces(s, pieces);
-    job.surgery = s;
-    job.kernels = mtl__run_kernels(run);
     job.pieces = pieces;
     mtl__run_for(run, count, mtl__surgery_gram_piece, &job);
     mtl__surgery_gram(s, &job, count);
@@ -25349,13 +25038,11 @@ static MTL__RARE MTL__NOINLINE void mtl__surgery_finish(mtl__surgery *s, mtl__we
    as well, and whatever looks at the model. A gradient of the whole table makes all its rows fresh, too. No
    bit changes, but the table and its moments come from memory once in 32 updates.
        SGD      Robbins & Monro 1951; momentum Polyak 1964, Nesterov 1983 in PyTorch's form
-       RMSProp  Tieleman & Hinton 2012          Adam  Kingma & Ba 2015          AdamW  Loshchilov & Hutter
-                                                2019
+       RMSProp  Tieleman & Hinton 2012      Adam  Kingma & Ba 2015      AdamW  Loshchilov & Hutter 2019
    -------------------------------------------------------------------------------------------------------- */
 enum {
     MTL__MOST_LATE = 32,                    /* every so many updates all rows are brought up to date */
-    MTL__LATE_ROWS = 16,                    /* rows that make up for their updates together: they and their
-                                               moments fit L1 up to a width of 128 */
+    MTL__LATE_ROWS = 16,                    /* rows that catch up together: L1 holds a width of 128 */
     MTL__LATE_JOBS = 8                      /* jobs among which the ids of a batch are divided */
 };
 
@@ -25370,12 +25057,10 @@ typedef struct mtl__optimizer {
                                                average has seen last */
     unsigned char **seen;                   /* [tensors] embeddings: [rows] 1: it may have moments; or NULL */
     unsigned long long *steps;              /* [tensors] updates each has had */
-    unsigned long long **applied;           /* [tensors] embeddings: [rows] which of these updates a row has
-                                               seen last; else NULL */
+    unsigned long long **applied;           /* [tensors] embeddings: [rows] each one's last of these */
     mtl__update **late;                     /* [tensors] embeddings: the last MTL__MOST_LATE updates, number n
                                                at n % MTL__MOST_LATE */
-    int waits;                              /* 1: rows without a gradient may be late, by less than
-                                               MTL__MOST_LATE updates */
+    int waits;                              /* 1: rows without a gradient may be late, by < MTL__MOST_LATE */
     const mtl_run *run;                     /* while rows wait: whose kernels and threads make up for it */
     unsigned long long step;                /* updates of the whole */
     size_t total_steps;                     /* of the schedule */
@@ -25385,13 +25070,7 @@ typedef struct mtl__optimizer {
     mtl__update rule;                       /* what all updates have in common */
 } mtl__optimizer;
 
-static int mtl__optimizer_has_momentum(const mtl_trainer_desc *d)
-{
-    return d->optimizer == MTL_OPTIMIZER_ADAM || d->optimizer == MTL_OPTIMIZER_ADAMW || d->momentum > 0;
-}
-
-/* A float field as the decimal number that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be off by
-   1e-5 of itself. */
+/* A float field as the decimal that was meant: 0.999f is 0.99900001287, and 1 - beta2 would be 1e-5 off. */
 static double mtl__as_written(float value)
 {
     char text[32];
@@ -25474,12 +25153,6 @@ static MTL__RARE size_t mtl__optimizer_places(mtl__optimizer *o, mtl_arena *aren
     return total;
 }
 
-static MTL__RARE mtl_real *mtl__optimizer_block(size_t total, const char *what, mtl_arena *arena,
-                                                mtl_error *err)
-{
-    return (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), what, err);
-}
-
 static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_trainer_desc *desc,
                                                 mtl_parameters *set, mtl_gradients *gradients,
                                                 mtl_arena *arena, mtl_error *err)
@@ -25494,10 +25167,12 @@ static MTL__RARE mtl_status mtl__optimizer_init(mtl__optimizer *o, const mtl_tra
     o->rule = mtl__optimizer_rule(desc);
     o->total_steps = (size_t)desc->total_steps;
     total = mtl__optimizer_places(o, arena, err);
-    if (mtl__optimizer_has_momentum(desc)) o->m = mtl__optimizer_block(total, "first moments", arena, err);
+    if (o->rule.rule == MTL_OPTIMIZER_ADAM || desc->momentum > 0)
+        o->m = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "first moments", err);
     if (desc->optimizer != MTL_OPTIMIZER_SGD)
-        o->v = mtl__optimizer_block(total, "second moments", arena, err);
-    if (desc->average > 0) o->average = mtl__optimizer_block(total, "averaged weights", arena, err);
+        o->v = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "second moments", err);
+    if (desc->average > 0)
+        o->average = (mtl_real *)mtl__arena_zero(arena, total, sizeof(mtl_real), "averaged weights", err);
     o->steps = (unsigned long long *)mtl__arena_zero(arena, set->count, sizeof *o->steps, "step counts", err);
     for (i = 0; i < set->count; i++)
         if (set->tensors[i]->component >= o->components) o->components = set->tensors[i]->component + 1;
@@ -25516,22 +25191,21 @@ static double mtl__cosine_between(double from, double to, double share)
     return to + (from - to) * 0.5 * (1 + cos(3.141592653589793 * (share < 1 ? share : 1)));
 }
 
+/* One cycle: Smith & Topin 2018. */
 static MTL__RARE double mtl__schedule(const mtl__optimizer *o, unsigned long long s)
 {
     const mtl_trainer_desc *d = o->desc;
-    double warm = (double)d->warmup, step = (double)s, total = (double)o->total_steps, share,
-        final = (double)d->lr_final;
-    /* Smith & Topin 2018 */
+    const double step = (double)s, total = (double)o->total_steps, final = (double)d->lr_final;
+    double warm = (double)d->warmup, share, periods;
     if (d->schedule == MTL_SCHEDULE_ONE_CYCLE && warm == 0) warm = floor(0.3 * total);
     if (warm > 0 && step <= warm)
         return d->schedule == MTL_SCHEDULE_ONE_CYCLE
             ? mtl__cosine_between(1.0 / 25, 1, warm > 1 ? (step - 1) / (warm - 1) : 1) : step / warm;
     share = total > warm ? (step - warm) / (total - warm) : 0;
+    periods = (step - 1 - warm) / d->schedule_every;
     switch (d->schedule) {
-    case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor,
-                                       floor((step - 1 - warm) / d->schedule_every));
-    case MTL_SCHEDULE_EXPONENTIAL: return pow((double)d->schedule_factor,
-                                              (step - 1 - warm) / d->schedule_every);
+    case MTL_SCHEDULE_STEP: return pow((double)d->schedule_factor, floor(periods));
+    case MTL_SCHEDULE_EXPONENTIAL: return pow((double)d->schedule_factor, periods);
     case MTL_SCHEDULE_LINEAR: return 1 + (final - 1) * (share < 1 ? share : 1);
     case MTL_SCHEDULE_COSINE: return mtl__cosine_between(1, final, share);
     case MTL_SCHEDULE_ONE_CYCLE: return mtl__cosine_between(1, final > 0 ? final : 1e-4 / 25, share);
@@ -25543,8 +25217,7 @@ static MTL__RARE double mtl__schedule(const mtl__optimizer *o, unsigned long lon
 /* ---- pieces: gradients cut into jobs, by sizes fixed by the problem ------------------------------------ */
 
 enum { MTL__PIECE_ELEMENTS = 32768, MTL__PIECE_ROWS = 64 };
-enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* a piece counts elements, rows of a ROWS
-                                                               gradient's list, or all rows */
+enum { MTL__OF_ELEMENTS, MTL__OF_LIST, MTL__OF_TABLE };     /* what a piece counts; LIST: a ROWS gradient's */
 typedef struct mtl__piece { size_t tensor, first, count; int of; } mtl__piece;
 typedef struct mtl__piece_job {
     mtl__optimizer *optimizer;
@@ -25554,7 +25227,7 @@ typedef struct mtl__piece_job {
     double *sums;                           /* [pieces] for the norm */
 } mtl__piece_job;
 
-/* Cuts the meaningful part of a tensor's gradient into pieces; pieces NULL: only counts them. */
+/* Cuts the meaningful part of a tensor's gradient into pieces. Returns how many. */
 static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl__piece *pieces)
 {
     const mtl_tensor *t = o->set->tensors[tensor];
@@ -25564,13 +25237,12 @@ static size_t mtl__pieces_of(const mtl__optimizer *o, size_t tensor, int of, mtl
     size_t unit = of == MTL__OF_LIST ? (size_t)MTL__PIECE_ROWS : (size_t)MTL__PIECE_ELEMENTS;
     if (of == MTL__OF_TABLE) unit = (MTL__PIECE_ELEMENTS - 1) / t->shape[1] + 1;
     if (g->state == MTL_GRAD_NONE || t->frozen) return 0;
-    for (first = 0; first < total; first += unit, n++)
-        if (pieces) {
-            pieces[n].tensor = tensor;
-            pieces[n].first = first;
-            pieces[n].count = mtl__at_most(unit, total - first);
-            pieces[n].of = of;
-        }
+    for (first = 0; first < total; first += unit, n++) {
+        pieces[n].tensor = tensor;
+        pieces[n].first = first;
+        pieces[n].count = mtl__at_most(unit, total - first);
+        pieces[n].of = of;
+    }
     return n;
 }
 
@@ -25588,11 +25260,6 @@ static MTL__RARE size_t mtl__pieces_most(const mtl__optimizer *o)
 }
 
 /* ---- the norm of the whole gradient -------------------------------------------------------------------- */
-
-static int mtl__norm_of(const mtl__optimizer *o, size_t tensor)
-{
-    return o->gradients->of[tensor].state == MTL_GRAD_ROWS ? MTL__OF_LIST : MTL__OF_ELEMENTS;
-}
 
 static void mtl__norm_piece(void *context, size_t i)
 {
@@ -25615,24 +25282,20 @@ static void mtl__norm_piece(void *context, size_t i)
 static double mtl__gradients_norm(mtl__optimizer *o, mtl_run *run)
 {
     mtl_arena_mark mark = mtl_arena_save(run->arena);
-    mtl__piece_job job;
-    mtl__piece *pieces;
-    size_t i, n = 0, count = 0;
-    double sum = 0;
-    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__norm_of(o, i), NULL);
-    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
-    job.sums = (double *)mtl_run_push(run, count * sizeof *job.sums);
+    const size_t most = mtl__pieces_most(o);
+    mtl__piece *pieces = (mtl__piece *)mtl_run_push(run, most * sizeof *pieces);
+    double *sums = (double *)mtl_run_push(run, most * sizeof *sums), sum = 0;
+    mtl__piece_job job = { o, mtl__run_kernels(run), NULL, pieces, sums };
+    size_t i, count = 0;
     if (mtl__failed(run->error)) return 0;
-    for (i = 0; i < o->set->count; i++) n += mtl__pieces_of(o, i, mtl__norm_of(o, i), pieces + n);
-    job.optimizer = o;
-    job.kernels = mtl__run_kernels(run);
-    job.updates = NULL;
-    job.pieces = pieces;
+    for (i = 0; i < o->set->count; i++)
+        count += mtl__pieces_of(o, i, o->gradients->of[i].state == MTL_GRAD_ROWS
+                                ? MTL__OF_LIST : MTL__OF_ELEMENTS, pieces + count);
     mtl__run_for(run, count, mtl__norm_piece, &job);
     for (i = 0; i < o->components; i++) o->norms[i] = 0;
     for (i = 0; i < count; i++) {
-        sum += job.sums[i];
-        o->norms[o->set->tensors[pieces[i].tensor]->component] += job.sums[i];
+        sum += sums[i];
+        o->norms[o->set->tensors[pieces[i].tensor]->component] += sums[i];
     }
     for (i = 0; i < o->components; i++) o->norms[i] = sqrt(o->norms[i]);
     mtl_arena_release(run->arena, mark);
@@ -25656,13 +25319,11 @@ static MTL__RARE void mtl__norm_measure(const mtl__optimizer *o, mtl_run *run)
 /* ---- the average --------------------------------------------------------------------------------------- */
 
 /* What is left of an average that has seen `since` updates when it has seen `now`. */
-static double mtl__average_left(const mtl_trainer_desc *desc, unsigned long long since,
-                                unsigned long long now)
+static double mtl__average_left(const mtl_trainer_desc *d, unsigned long long since, unsigned long long now)
 {
-    const double decay = (double)(mtl_real)desc->average;
+    const double decay = (double)(mtl_real)d->average;
     double left = 1, t = (double)since;
-    for (; desc->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++)
-        left *= (1 + t) / (10 + t);
+    for (; d->average_rises && t < (double)now && 1 + t < decay * (10 + t); t++) left *= (1 + t) / (10 + t);
     return left * ((double)now - t == 1 ? decay : pow(decay, (double)now - t));
 }
 
@@ -25726,8 +25387,7 @@ static void mtl__update_rows(const mtl__optimizer *o, const mtl__kernels *kernel
     }
 }
 
-/* The updates without a gradient that rows are late by, up to number `now`; equally late neighbours together,
-   while they are in cache. */
+/* Late rows' updates without a gradient, up to number `now`; equally late neighbours together, in cache. */
 static void mtl__rows_catch_up(const mtl__optimizer *o, const mtl__kernels *kernels, size_t tensor,
                                size_t first, size_t count, unsigned long long now)
 {
@@ -25792,9 +25452,8 @@ static MTL__RARE void mtl__update_piece(void *context, size_t i)
 static int mtl__update_rows_only(const mtl__optimizer *o)
 {
     const mtl_trainer_desc *d = o->desc;
-    int memoryless = d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 &&
-        d->decay == 0;
-    return d->lazy || memoryless;
+    return d->lazy || (d->optimizer == MTL_OPTIMIZER_SGD && d->momentum == 0 && d->l1 == 0 && d->l2 == 0 &&
+                       d->decay == 0);
 }
 
 /* ---- rows that wait ------------------------------------------------------------------------------------ */
@@ -25845,17 +25504,12 @@ static void mtl__late_table(void *context, size_t i)
 
 static void mtl__table_fresh(const mtl__optimizer *o, size_t tensor, const int *ids, size_t count)
 {
-    const mtl_scheduler *scheduler = o->run->scheduler;
-    mtl__late_job job;
+    const mtl_scheduler *s = o->run->scheduler;
+    mtl__late_job job = { o, mtl__run_kernels(o->run), tensor, count, ids };
     if (!o->late[tensor] || o->steps[tensor] == 0) return;
-    job.optimizer = o;
-    job.kernels = mtl__run_kernels(o->run);
-    job.tensor = tensor;
-    job.ids = ids;
-    job.count = ids ? count : o->set->tensors[tensor]->shape[0];
-    if (ids) mtl__parallel_for(scheduler, MTL__LATE_JOBS, mtl__late_ids, &job);
-    else mtl__parallel_for(scheduler, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table,
-                           &job);
+    if (!ids) job.count = o->set->tensors[tensor]->shape[0];
+    if (ids) mtl__parallel_for(s, MTL__LATE_JOBS, mtl__late_ids, &job);
+    else mtl__parallel_for(s, (job.count + MTL__PIECE_ROWS - 1) / MTL__PIECE_ROWS, mtl__late_table, &job);
 }
 
 /* What a set's `fresh` is while rows wait. */
@@ -25867,8 +25521,7 @@ static void mtl__optimizer_fresh(void *optimizer, const mtl_tensor *t, const int
     else for (i = 0; i < o->set->count; i++) mtl__table_fresh(o, i, NULL, 0);
 }
 
-/* Rows without a gradient may wait from now on, or no longer: where they move at all without one, and no
-   average follows each of their updates. */
+/* Rows without a gradient may wait, or no longer: if they move without one, and no average follows them. */
 static void mtl__optimizer_wait(mtl__optimizer *o, const mtl_run *run, int on)
 {
     mtl__parameters_settle(o->set);
@@ -25925,22 +25578,15 @@ static void mtl__update_begin(mtl__optimizer *o, const mtl__kernels *kernels, si
 static void mtl__optimizer_apply(mtl__optimizer *o, mtl_run *run, double lr, double scale)
 {
     mtl_arena_mark mark = mtl_arena_save(run->arena);
-    size_t i, n = 0, count = 0;
     mtl__update *updates = (mtl__update *)mtl_run_push(run, o->set->count * sizeof *updates);
-    mtl__piece *pieces;
-    mtl__piece_job job;
-    for (i = 0; i < o->set->count; i++) count += mtl__pieces_of(o, i, mtl__update_counts(o, i), NULL);
-    pieces = (mtl__piece *)mtl_run_push(run, count * sizeof *pieces);
+    mtl__piece *pieces = (mtl__piece *)mtl_run_push(run, mtl__pieces_most(o) * sizeof *pieces);
+    mtl__piece_job job = { o, mtl__run_kernels(run), updates, pieces, NULL };
+    size_t i, more, count = 0;
     if (mtl__failed(run->error)) return;    /* the last thing that can fail: nothing has changed yet */
-    job.optimizer = o;
-    job.kernels = mtl__run_kernels(run);
-    job.updates = updates;
-    job.pieces = pieces;
-    job.sums = NULL;
     for (i = 0; i < o->set->count; i++) {
-        size_t more = mtl__pieces_of(o, i, mtl__update_counts(o, i), pieces + n);
+        more = mtl__pieces_of(o, i, mtl__update_counts(o, i), pieces + count);
         if (!more) continue;
-        n += more;
+        count += more;
         mtl__update_begin(o, job.kernels, i);
         if (o->components > 1) scale = mtl__clip_scale(o, o->norms[o->set->tensors[i]->component]);
         updates[i] = mtl__update_of(o, i, lr, scale);
@@ -25964,8 +25610,6 @@ static MTL__RARE void mtl__optimizer_measure(const mtl__optimizer *o, mtl_run *r
    Targets of all kinds are checked when a set is opened, so that errors name its sequences and not those of
    some batch.
    -------------------------------------------------------------------------------------------------------- */
-/* ---- data sets: batches of chosen sequences ------------------------------------------------------------ */
-
 /* A data set with where each sequence's rows begin. */
 typedef struct mtl__dataset {
     const mtl_batch *data;
@@ -25976,7 +25620,7 @@ typedef struct mtl__dataset {
 static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch *data,
                                               const mtl_model *model, mtl_arena *arena, mtl_error *err)
 {
-    size_t s;
+    size_t s, k;
     memset(set, 0, sizeof *set);
     if (mtl__batch_check(model, data, NULL, err)) return mtl__status(err);
     set->data = data;
@@ -25985,15 +25629,6 @@ static MTL__RARE mtl_status mtl__dataset_init(mtl__dataset *set, const mtl_batch
         set->starts[s] = set->rows;
         set->rows += (size_t)data->lengths[s];
     }
-    return mtl__status(err);
-}
-
-/* Checks all targets at once, so that errors name sequences of the data set and not of some batch. */
-static MTL__RARE mtl_status mtl__dataset_check(const mtl__dataset *set, const mtl_model *model,
-                                               mtl_error *err)
-{
-    const mtl_batch *data = set->data;
-    size_t k;
     for (k = 0; data->targets && k < model->desc.task_count; k++) {
         const mtl__task *task = &model->tasks[k];
         size_t labelled = 0;
@@ -26169,18 +25804,15 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
                                               const mtl__swap *swap, const size_t *chosen, size_t count,
                                               mtl_arena *arena, mtl_error *err)
 {
-    const mtl_model_desc *desc = &model->desc;
+    const mtl_model_desc *d = &model->desc;
     const mtl_input *input = set->data->inputs;
     const mtl_target *target = set->data->targets;
-    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, desc->input_count, sizeof *inputs, "a batch",
-                                                     err);
-    mtl_target *targets = (mtl_target *)mtl__arena_zero(arena, desc->task_count, sizeof *targets, "a batch",
+    mtl_input *inputs = (mtl_input *)mtl__arena_zero(arena, d->input_count, sizeof *inputs, "a batch", err);
+    mtl_target *targets = (mtl_target *)mtl__arena_zero(arena, d->task_count, sizeof *targets, "a batch",
                                                         err);
     mtl_batch batch;
-    mtl__pick pick;
+    mtl__pick pick = { set, chosen, count, 0, NULL, NULL, 0, arena, err };
     size_t i;
-    memset(&pick, 0, sizeof pick);
-    pick.set = set; pick.chosen = chosen; pick.count = count; pick.arena = arena; pick.err = err;
     mtl__pick_rows(&pick, swap);
     memset(&batch, 0, sizeof batch);
     batch.sequences = count;
@@ -26189,11 +25821,11 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     batch.targets = targets;
     for (i = 0; inputs && i < model->data_count; i++) {
         inputs[i].ids = mtl__pick_ints(&pick, input[i].ids, 1);
-        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)desc->inputs[i].features, 1);
+        inputs[i].rows = mtl__pick_reals(&pick, input[i].rows, (size_t)d->inputs[i].features, 1);
         inputs[i].spellings = input[i].spellings;
     }
-    for (i = 0; target && targets && i < desc->task_count; i++) {
-        int per_step = desc->tasks[i].level == MTL_LEVEL_STEP;
+    for (i = 0; target && targets && i < d->task_count; i++) {
+        int per_step = d->tasks[i].level == MTL_LEVEL_STEP;
         if (mtl__task_makes_targets(model->tasks[i].kind)) continue;
         targets[i].labels = mtl__pick_ints(&pick, target[i].labels, per_step);
         targets[i].values = mtl__pick_reals(&pick, target[i].values, model->tasks[i].part.width, per_step);
@@ -26207,8 +25839,7 @@ static MTL__RARE mtl_batch mtl__dataset_batch(const mtl__dataset *set, const mtl
     return batch;
 }
 
-/* Sorts sequences by falling keys, such as their lengths, equal ones by number: merges runs of doubling size.
-   scratch: [count]. */
+/* Sorts by falling keys, such as lengths, equal ones by number: merges runs of doubling size into scratch. */
 static MTL__RARE void mtl__sort_falling(size_t *items, size_t count, const int *keys, size_t *scratch)
 {
     size_t run, first, i, j, k;
@@ -26226,25 +25857,22 @@ static MTL__RARE void mtl__sort_falling(size_t *items, size_t count, const int *
 
 /* ---- evaluation ---------------------------------------------------------------------------------------- */
 
-enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* a batch of evaluation, where the
-                                                                       predictor sets no limit */
+enum { MTL__EVALUATE_SEQUENCES = 64, MTL__EVALUATE_ROWS = 8192 };   /* of a batch; or a predictor's limits */
 
 typedef struct mtl__evaluation {
     mtl_predictor *predictor;
     void **counts;                          /* [tasks] their kinds' */
     mtl_prediction *out;                    /* [tasks] */
-    unsigned char *labelled, *wrong;        /* [sequences of a batch] any label seen; any wrong */
+    unsigned char *judged;                  /* [sequences of a batch] the largest MTL_JUDGED_* of all tasks */
     size_t *const *confusion;
     mtl_scores *scores;
 } mtl__evaluation;
 
-/* Adds one batch, predicted already. */
 static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *batch)
 {
     const mtl_model *model = e->predictor->session.model;
     size_t k, s;
-    memset(e->labelled, 0, batch->sequences);
-    memset(e->wrong, 0, batch->sequences);
+    memset(e->judged, MTL_JUDGED_NOT, batch->sequences);
     for (k = 0; k < model->desc.task_count; k++) {
         const mtl__task *task = &model->tasks[k];
         mtl_count c;
@@ -26257,25 +25885,22 @@ static MTL__RARE void mtl__evaluate_add(mtl__evaluation *e, const mtl_batch *bat
             int judged;
             c.items = task->desc->level == MTL_LEVEL_STEP ? (size_t)batch->lengths[s] : 1;
             judged = task->kind->count(&task->part, &c);
-            if (judged != MTL_JUDGED_NOT) e->labelled[s] = 1;
-            if (judged == MTL_JUDGED_WRONG) e->wrong[s] = 1;
+            if (judged > e->judged[s]) e->judged[s] = (unsigned char)judged;
         }
     }
     for (s = 0; s < batch->sequences; s++) {
         e->scores->tokens += (size_t)batch->lengths[s];
-        e->scores->joint_items += e->labelled[s];
-        e->scores->joint_accuracy += e->labelled[s] && !e->wrong[s];
+        e->scores->joint_items += e->judged[s] != MTL_JUDGED_NOT;
+        e->scores->joint_accuracy += e->judged[s] == MTL_JUDGED_RIGHT;
     }
     e->scores->sequences += batch->sequences;
 }
 
-/* How many of the sorted sequences from `first` on make the next batch within the predictor's limits (the
-   first is the longest). */
+/* How many of the sorted sequences from `first`, the longest, make a batch within the predictor's limits. */
 static size_t mtl__evaluate_batch_size(const mtl_predictor *p, const mtl__dataset *set, const size_t *order,
                                        size_t first)
 {
-    size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES;
-    size_t limit = MTL__EVALUATE_ROWS;
+    size_t rows = 0, n, most = MTL__EVALUATE_SEQUENCES, limit = MTL__EVALUATE_ROWS;
     if (p->session.limits.rows) {
         most = mtl__at_most(most, p->session.limits.sequences);
         limit = mtl__at_most(limit, p->session.limits.rows);
@@ -26303,8 +25928,7 @@ static MTL__RARE void mtl__evaluate_set(mtl__evaluation *e, const mtl_batch *dat
     mtl__dataset set;
     size_t *order, *scratch, first, n, s;
     if (!data->targets && !mtl__model_predicts_words(e->predictor->session.model)) return;
-    if (mtl__dataset_init(&set, data, e->predictor->session.model, arena, err)) return;
-    mtl__dataset_check(&set, e->predictor->session.model, err);
+    mtl__dataset_init(&set, data, e->predictor->session.model, arena, err);
     order = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *order, "evaluation", err);
     scratch = (size_t *)mtl__arena_zero(arena, data->sequences, sizeof *scratch, "evaluation", err);
     if (mtl__failed(err)) return;
@@ -26361,8 +25985,7 @@ MTL_DEF MTL__RARE mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_ba
     e.scores = scores;
     e.counts = (void **)mtl__arena_zero(&arena, tasks, sizeof *e.counts, "evaluation", err);
     e.out = (mtl_prediction *)mtl__arena_zero(&arena, tasks, sizeof *e.out, "evaluation", err);
-    e.labelled = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
-    e.wrong = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
+    e.judged = (unsigned char *)mtl__arena_zero(&arena, MTL__EVALUATE_SEQUENCES, 1, "evaluation", err);
     for (k = 0; k < tasks && !mtl__failed(err); k++) {
         const mtl__task *task = &predictor->session.model->tasks[k];
         e.counts[k] = mtl__arena_zero(&arena, 1, task->kind->counts + task->part.outputs
@@ -26417,11 +26040,16 @@ typedef struct mtl__sampler_kind {
     int together;                           /* an update takes so many batches of each set */
 } mtl__sampler_kind;
 
-/* A set at random, by weight size^power. */
-static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, double power)
+/* A set at random, by weight size^power, the power being 0 or 1 / temperature, or annealed from 1 to that. */
+static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, size_t i)
 {
+    const int how = p->desc->sampler;
+    const double end = 1 / (double)p->desc->temperature, last = (double)(p->desc->epochs - 1);
+    const double power = how == MTL_SAMPLER_UNIFORM ? 0 : how == MTL_SAMPLER_TEMPERATURE ? end
+        : 1 - (1 - end) * (double)(p->epoch - 1) / (last > 0 ? last : 1);
     double sum = 0, point;
     size_t s, chosen = 0;
+    (void)i;
     for (s = 0; s < p->count; s++)
         sum += p->sets[s].weight * pow((double)p->sets[s].set.data->sequences, power);
     point = sum * mtl__random_uniform(p->desc->seed, 0x5e7, p->drawn);
@@ -26435,49 +26063,28 @@ static MTL__RARE size_t mtl__sampler_draw(const mtl__sampler *p, double power)
 
 static size_t mtl__sampler_proportional(const mtl__sampler *p, size_t i) { return p->schedule[i]; }
 
-static size_t mtl__sampler_temperature(const mtl__sampler *p, size_t i)
-{
-    (void)i;
-    return mtl__sampler_draw(p, 1 / (double)p->desc->temperature);
-}
-
-static size_t mtl__sampler_uniform(const mtl__sampler *p, size_t i)
-{
-    (void)i;
-    return mtl__sampler_draw(p, 0);
-}
-
-static size_t mtl__sampler_annealed(const mtl__sampler *p, size_t i)
-{
-    const double last = (double)(p->desc->epochs > 1 ? p->desc->epochs - 1 : 1);
-    (void)i;
-    return mtl__sampler_draw(p, 1 - (1 - 1 / (double)p->desc->temperature) * (double)(p->epoch - 1) / last);
-}
-
 /* The set whose turn is most overdue: of equal weights one after the other. */
 static size_t mtl__sampler_in_turn(const mtl__sampler *p, size_t i)
 {
     size_t s, chosen = p->count;
     (void)i;
     for (s = 0; s < p->count; s++)
-        if (p->sets[s].share && (chosen == p->count ||
-                                 (double)(p->sets[s].drawn + 1) * p->sets[chosen].weight
-                                     < (double)(p->sets[chosen].drawn + 1) * p->sets[s].weight)) chosen = s;
+        if (p->sets[s].share && (chosen == p->count || (double)(p->sets[s].drawn + 1) * p->sets[chosen].weight
+                                 < (double)(p->sets[chosen].drawn + 1) * p->sets[s].weight)) chosen = s;
     return chosen;
 }
 
 static const mtl__sampler_kind mtl__sampler_kinds[] = {     /* in the order of MTL_SAMPLER_NAMES */
-    { mtl__sampler_proportional, 0 }, { mtl__sampler_in_turn, 0 }, { mtl__sampler_temperature, 0 },
-    { mtl__sampler_uniform, 0 }, { mtl__sampler_annealed, 0 }, { mtl__sampler_in_turn, 1 }
+    { mtl__sampler_proportional, 0 }, { mtl__sampler_in_turn, 0 }, { mtl__sampler_draw, 0 },
+    { mtl__sampler_draw, 0 }, { mtl__sampler_draw, 0 }, { mtl__sampler_in_turn, 1 }
 };
 
-/* What puts the easy first in a round of data set `number` of this epoch: [sequences]; NULL: nothing does. */
-static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
-                                     size_t epoch)
+/* What puts the easy first in a round of data set k of this epoch: [sequences]; NULL: nothing does. */
+static const int *mtl__sampler_ranks(const mtl__sampler_set *s, const mtl_fit_desc *d, size_t k, size_t epoch)
 {
     if ((double)epoch > floor((double)d->curriculum_share * d->epochs + 0.5)) return NULL;
     return d->curriculum == MTL_CURRICULUM_LENGTH ? s->lengths
-        : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[number] : NULL;
+        : d->curriculum == MTL_CURRICULUM_LOSS ? d->ranks[k] : NULL;
 }
 
 /* Cuts batches out of `order`. Returns how many. */
@@ -26506,14 +26113,13 @@ static MTL__RARE void mtl__sampler_measure(mtl__sampler_set *s)
 /* Shuffles, sorts pools of `bucket` batches by length, cuts batches, shuffles these: similar lengths, random
    order. Where the easy come first, and where lengths must be equal, the pool is the whole set; the easy are
    in its last batch, which is the first. */
-static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t number,
-                                           size_t epoch)
+static MTL__RARE void mtl__sampler_shuffle(mtl__sampler_set *s, const mtl_fit_desc *d, size_t k, size_t epoch)
 {
-    const int *ranks = mtl__sampler_ranks(s, d, number, epoch);
+    const int *ranks = mtl__sampler_ranks(s, d, k, epoch);
     size_t n = s->set.data->sequences, i;
     const size_t pool = ranks || d->equal_length ? n : (size_t)d->batch * (size_t)d->bucket;
-    uint64_t stream = (uint64_t)number << 40 | (uint64_t)s->round++ << 1;
-    s->swap.stream = (uint64_t)1 << 63 | (uint64_t)number << 40 | (uint64_t)s->round;
+    uint64_t stream = (uint64_t)k << 40 | (uint64_t)s->round++ << 1;
+    s->swap.stream = (uint64_t)1 << 63 | (uint64_t)k << 40 | (uint64_t)s->round;
     if (s->stretches) mtl__sampler_measure(s);
     for (i = 0; i < n; i++) s->order[i] = i;
     mtl__random_shuffle(s->order, n, d->seed, stream);
@@ -26546,8 +26152,7 @@ static MTL__RARE void mtl__sampler_add(mtl__sampler *p, size_t i, const mtl_batc
     const float *weights = p->desc->sampler_weights;
     mtl__sampler_set *s = &p->sets[i];
     size_t n;
-    if (mtl__dataset_init(&s->set, data, model, arena, err)
-        || mtl__dataset_check(&s->set, model, err)) return;
+    if (mtl__dataset_init(&s->set, data, model, arena, err)) return;
     if (!data->sequences)
         mtl__fail(err, MTL_ERROR_ARGUMENT, "train", (long long)i, "data set %z has no sequences", i);
     if (p->desc->curriculum == MTL_CURRICULUM_LOSS && !(p->desc->ranks && p->desc->ranks[i]))
@@ -26714,18 +26319,16 @@ static int mtl__task_trains(const mtl_trainer *t, size_t k)
 }
 
 /* Task k's targets in a batch. Those of an origin task are made: each sequence's label is the batch's. */
-static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run, const mtl_batch *batch,
-                                             size_t k)
+static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run, const mtl_batch *b, size_t k)
 {
     const size_t sequences = run->packing->sequences;
     mtl_target *target;
     int *labels;
     size_t s;
-    if (t->model->tasks[k].kind->target != MTL_TARGET_ORIGIN)
-        return batch->targets ? &batch->targets[k] : NULL;
+    if (t->model->tasks[k].kind->target != MTL_TARGET_ORIGIN) return b->targets ? &b->targets[k] : NULL;
     target = (mtl_target *)mtl_run_make(run, sizeof *target);
     labels = (int *)mtl_run_push(run, sequences * sizeof *labels);
-    for (s = 0; labels && !mtl__dry(run) && s < sequences; s++) labels[s] = batch->set;
+    for (s = 0; labels && !mtl__dry(run) && s < sequences; s++) labels[s] = b->set;
     if (target) target->labels = labels;
     return target;
 }
@@ -26734,13 +26337,11 @@ static const mtl_target *mtl__trainer_target(const mtl_trainer *t, mtl_run *run,
 static MTL__RARE mtl_activation **mtl__trainer_again(mtl_trainer *t, const mtl_batch *batch)
 {
     mtl_run *run = &t->session.run;
-    if (!(t->desc.rdrop > 0) || mtl__failed(run->error)) return NULL;
-    if (batch->state) {
+    if (!(t->desc.rdrop > 0)) return NULL;
+    if (batch->state)
         mtl__fail(run->error, MTL_ERROR_UNSUPPORTED, "trainer.rdrop", -1, "trainer.rdrop runs a batch twice, "
                   "which one with a state cannot be: leave one of them out");
-        return NULL;
-    }
-    return mtl__model_forward(run, t->model, batch->inputs);
+    return mtl__failed(run->error) ? NULL : mtl__model_forward(run, t->model, batch->inputs);
 }
 
 /* Forward pass and losses of one micro-batch; with its packing in run->packing. */
@@ -26793,8 +26394,7 @@ static MTL__RARE void mtl__trainer_build_task_arrays(mtl_trainer *t, mtl_arena *
     t->task_skipped = t->task_items + count;
     t->task_groups = (mtl__balance_group *)mtl__arena_make(arena, count, sizeof *t->task_groups,
                                                            "groups of tasks", err);
-    t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof *t->task_group_of, "groups of tasks",
-                                                 err);
+    t->task_group_of = (size_t *)mtl__arena_make(arena, all, sizeof(size_t), "groups of tasks", err);
     t->best_score = (double *)mtl__arena_make(arena, 2 * count, sizeof(double), "best scores", err);
     t->best_epoch = (size_t *)(void *)(t->best_score + count);
     t->batches = 1;
@@ -26846,13 +26446,6 @@ static MTL__RARE int mtl__trainer_permissions(const mtl_trainer *t, size_t k, un
     return kept_out;
 }
 
-/* The tap of a node, NULL: of an input. */
-static const mtl__tap *mtl__trainer_tap(const mtl_model *model, const mtl__node *node)
-{
-    return node->part == MTL__NODE_COLUMN ? &model->columns[node->index].tap
-        : node->part == MTL__NODE_HEAD ? &model->tasks[node->index].tap : NULL;
-}
-
 /* Which tensors task k's loss reaches: those of its head, and of what nodes that it reaches take rows from;
    nodes: [nodes] scratch. */
 static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigned char *nodes,
@@ -26865,7 +26458,7 @@ static MTL__RARE void mtl__trainer_reach(const mtl_trainer *t, size_t k, unsigne
     nodes[model->tasks[k].node] = 1;
     for (n = model->node_count; n-- > 0;) {
         const mtl__node *node = &model->nodes[n];
-        const mtl__tap *tap = mtl__trainer_tap(model, node);
+        const mtl__tap *tap = mtl__model_tap(model, node);
         for (i = 0; tap && nodes[n] && i < tap->mix.count + tap->by_count; i++)
             if (!tap->stopped[i]) nodes[tap->sources[i] / MTL__NODE_PARTS] = 1;
         for (i = node->first_tensor; i < node->first_tensor + node->tensor_count; i++)
@@ -26938,8 +26531,7 @@ static MTL__RARE void mtl__trainer_check_shared(const mtl_trainer *t, mtl_error 
         ? mtl__choices_MTL_SURGERY[t->desc.surgery - MTL_SURGERY_NONE].name
         : mtl__choices_MTL_BALANCE[t->desc.balance - MTL_BALANCE_STATIC].name;
     size_t i, k, tasks = 0, shared = 0, frozen = 0;
-    for (k = 0; k < model->desc.task_count; k++)
-        tasks += !t->weighting.of[k].outside;
+    for (k = 0; k < model->desc.task_count; k++) tasks += !t->weighting.of[k].outside;
     for (i = 0; i < model->set.count; i++)
         if (mtl__trainer_writers(t, model->set.tensors[i]) > 1) {
             shared += !model->set.tensors[i]->frozen;
@@ -26999,8 +26591,7 @@ static MTL__RARE mtl_run *mtl__trainer_walk(mtl_trainer *t, const mtl__limits *l
     return run;
 }
 
-/* Where something is frozen, backward packings of what a dry run asks for: that of a batch of one step, with
-   all tasks, since their weights may change. */
+/* With frozen parts, backward packings of what a dry run of a step asks for; of all tasks: weights change. */
 static MTL__RARE void mtl__trainer_build_packings(mtl_trainer *t, mtl_arena *arena, mtl_error *err)
 {
     const int all = !memchr(t->learns, 0, t->model->set.count);
@@ -27070,8 +26661,7 @@ static MTL__RARE size_t mtl__trainer_measure(mtl__session *session, mtl_arena *s
 
 static const mtl__session_kind mtl__trainer_kind = {
     "trainer", sizeof(mtl_trainer), MTL_DESC_TRAINER, offsetof(mtl_trainer, desc), sizeof(mtl_trainer_desc),
-    offsetof(mtl_trainer_desc, allocator),
-    mtl__trainer_build, mtl__trainer_measure
+    offsetof(mtl_trainer_desc, allocator), mtl__trainer_build, mtl__trainer_measure
 };
 
 MTL_DEF size_t mtl_trainer_size(const mtl_model *model, const mtl_trainer_desc *desc, mtl_error *err)
@@ -27121,9 +26711,8 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_set_weight(mtl_trainer *trainer, int ta
     if (!mtl__given(trainer, "trainer", err) || !mtl__model_check_index(trainer->model, "task", task, err))
         return mtl__status(err);
     if (!mtl__is_finite((mtl_real)weight) || weight < 0)
-        return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task,
-                         "the weight of task %s must be a number of at least 0",
-                             trainer->model->desc.tasks[task].name);
+        return mtl__fail(err, MTL_ERROR_NUMBER, trainer->model->desc.tasks[task].name, task, "the weight of "
+                         "task %s must be a number of at least 0", trainer->model->desc.tasks[task].name);
     trainer->weights[task] = weight;
     trainer->weight_ends[task] = -1;
     return MTL_OK;
@@ -27202,21 +26791,15 @@ static void mtl__trainer_count(mtl_trainer *t, const mtl_batch *batches, size_t 
         for (s = 0; s < batches[i].sequences; s++) rows += (size_t)batches[i].lengths[s];
         for (k = 0; k < t->model->desc.task_count; k++) {
             const mtl_target *target = batches[i].targets ? &batches[i].targets[k] : NULL;
-            if (t->model->tasks[k].kind->target == MTL_TARGET_ORIGIN) {
-                mtl__trainer_count_origin(t, &batches[i], k, err);
-                continue;
-            }
-            if (t->model->tasks[k].kind->target == MTL_TARGET_WORDS) {
-                mtl__trainer_count_words(t, &batches[i], k, rows);
-                continue;
-            }
-            mtl__task_check_target(&t->model->tasks[k], target, err);
-            mtl__task_count(&t->model->tasks[k], target,
-                            mtl__task_items(&t->model->tasks[k], batches[i].sequences, rows),
-                                batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
+            const mtl__task *task = &t->model->tasks[k];
+            if (task->kind->target == MTL_TARGET_ORIGIN) mtl__trainer_count_origin(t, &batches[i], k, err);
+            if (task->kind->target == MTL_TARGET_WORDS) mtl__trainer_count_words(t, &batches[i], k, rows);
+            if (mtl__task_makes_targets(task->kind)) continue;
+            mtl__task_check_target(task, target, err);
+            mtl__task_count(task, target, mtl__task_items(task, batches[i].sequences, rows),
+                            batches[i].lengths, &t->task_items[k], &t->divisors[k], err);
             if (t->weighting.of[k].steps && !mtl__failed(err))
-                t->weighting.of[k].sequences += mtl__trainer_count_sequences(&t->model->tasks[k], target,
-                                                                             &batches[i]);
+                t->weighting.of[k].sequences += mtl__trainer_count_sequences(task, target, &batches[i]);
         }
     }
     for (k = 0; t->desc.sum_steps && k < t->model->desc.task_count; k++)
@@ -27352,12 +26935,10 @@ static MTL__RARE mtl_status mtl__trainer_gradients(mtl_trainer *trainer, const m
     return mtl__status(err);
 }
 
-/* 1 when there is something to train with. */
-static int mtl__train_check(const mtl_trainer *trainer, const mtl_batch *batches, size_t count,
-                            mtl_error *err)
+static int mtl__train_check(const mtl_trainer *t, const mtl_batch *batches, size_t count, mtl_error *err)
 {
-    if (!mtl__failed(err) && (!trainer || !batches || !count))
-        mtl__fail(err, MTL_ERROR_ARGUMENT, trainer ? "batches" : "trainer", -1,
+    if (!mtl__failed(err) && (!t || !batches || !count))
+        mtl__fail(err, MTL_ERROR_ARGUMENT, t ? "batches" : "trainer", -1,
                   "a step needs a trainer and one batch at least");
     return !mtl__failed(err);
 }
@@ -27470,27 +27051,21 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_
 #ifndef MTL_NO_FILES
 /* ---- resume: optimiser state as further tensors -----------------------------------------------------------
    optimizer.m.NAME, .v.NAME, .average.NAME of the parameter's shape, of what was not frozen when the trainer
-   was made (those of what is frozen now are passed over); optimizer.counts: steps
-   [tensors], updates, plateau factor and rate, whole numbers and floats as doubles; optimizer.rule:
-   MTL_OPTIMIZER_* as a double, which files of earlier builds lack. Checkpoints have further doubles:
-   optimizer.weights, lambda of tasks and penalties; optimizer.averaged, which update the average of each unit
-   (mtl__average_units, of all tensors) has seen last: to make up for what it is late by would round, and a
-   checkpoint changes no bit. */
-typedef struct mtl__moment { const char *name; mtl_real *block; } mtl__moment;
+   was made (those of what is frozen now are passed over); optimizer.counts: steps [tensors], updates, plateau
+   factor and rate, whole numbers and floats as doubles; optimizer.rule: MTL_OPTIMIZER_* as a double, which
+   files of earlier builds lack. Checkpoints have further doubles: optimizer.weights, lambda of tasks and
+   penalties; optimizer.averaged, which update the average of each unit (mtl__average_units, of all tensors)
+   has seen last: to make up for what it is late by would round, and a checkpoint changes no bit. */
+enum { MTL__MOMENTS = 3, MTL__TRAINER_ENTRIES = 6 };        /* and so many entries beside them, at most */
 
-static void mtl__moments_of(const mtl__optimizer *o, mtl__moment moments[3])
+/* m, v or the average, number i / count, of tensor i % count, or NULL; text[192] gets its name in a file. */
+static MTL__RARE mtl_real *mtl__optimizer_moment(const mtl__optimizer *o, size_t i, char *text)
 {
-    moments[0].name = "m";
-    moments[0].block = o->m;
-    moments[1].name = "v";
-    moments[1].block = o->v;
-    moments[2].name = "average";
-    moments[2].block = o->average;
-}
-
-static size_t mtl__trainer_lambdas(const mtl_trainer *t)
-{
-    return t->model->desc.task_count + t->model->desc.penalty_count;
+    static const char *const names[MTL__MOMENTS] = { "m", "v", "average" };
+    mtl_real *const blocks[MTL__MOMENTS] = { o->m, o->v, o->average };
+    const size_t which = i / o->set->count, tensor = i % o->set->count;
+    mtl__print(text, 192, "optimizer.%s.%s", names[which], o->set->tensors[tensor]->name);
+    return mtl__optimizer_at(o, blocks[which], tensor, 0);
 }
 
 /* The optimiser's counts as doubles: [tensors] steps, then updates, plateau, lr; behind them its rule. */
@@ -27511,37 +27086,31 @@ static MTL__RARE double *mtl__optimizer_counts(const mtl__optimizer *o, mtl_aren
 /* balance.rule [2]: MTL_BALANCE_*, MTL_SURGERY_*; balance.weights [2][tasks]: lambda and where it moves to;
    balance.state [tasks][..]: what the method keeps; balance.pairs [tasks][tasks]: what surgery keeps.
    Doubles; files without them have static weights, those of the descs, and no surgery. */
-static MTL__RARE size_t mtl__balance_entry_count(const mtl_trainer *t)
+static MTL__RARE size_t mtl__balance_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
+                                             mtl_error *err)
 {
     const size_t tasks = t->model->desc.task_count;
-    size_t k;
-    for (k = 0; k < tasks; k++)
-        if (t->weights[k] != t->model->desc.tasks[k].weight
-            || t->weight_ends[k] != t->model->desc.tasks[k].weight_end) break;
-    if (k == tasks && t->desc.balance == MTL_BALANCE_STATIC && t->desc.surgery == MTL_SURGERY_NONE) return 0;
-    return 2 + (size_t)(t->weighting.kind->state > 0) + (size_t)(t->surgery.of && t->surgery.kind->pairs);
-}
-
-static MTL__RARE void mtl__balance_entries(const mtl_trainer *t, mtl__tensor_entry *e, mtl_arena *arena,
-                                           mtl_error *err)
-{
-    const size_t tasks = t->model->desc.task_count, count = mtl__balance_entry_count(t);
     double *numbers = (double *)mtl__arena_zero(arena, 2 + 2 * tasks, sizeof *numbers, "task weights", err);
-    size_t k;
-    if (!count || !numbers) return;
+    int plain = t->desc.balance == MTL_BALANCE_STATIC && t->desc.surgery == MTL_SURGERY_NONE;
+    size_t k, n = 0;
+    for (k = 0; k < tasks; k++)
+        plain &= t->weights[k] == t->model->desc.tasks[k].weight
+            && t->weight_ends[k] == t->model->desc.tasks[k].weight_end;
+    if (plain || !numbers) return 0;
     numbers[0] = (double)t->desc.balance;
     numbers[1] = (double)t->desc.surgery;
     for (k = 0; k < tasks; k++) {
         numbers[2 + k] = (double)t->weights[k];
         numbers[2 + tasks + k] = (double)t->weight_ends[k];
     }
-    mtl__entry_set(&e[0], "balance.rule", MTL_TYPE_F64, 2, 0, numbers);
-    mtl__entry_set(&e[1], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 2);
-    if (t->surgery.of && t->surgery.kind->pairs)
-        mtl__entry_set(&e[count - 1], "balance.pairs", MTL_TYPE_F64, tasks, tasks, t->surgery.state);
+    mtl__entry_set(&e[n++], "balance.rule", MTL_TYPE_F64, 2, 0, numbers);
+    mtl__entry_set(&e[n++], "balance.weights", MTL_TYPE_F64, 2, tasks, numbers + 2);
     if (t->weighting.kind->state)
-        mtl__entry_set(&e[2], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
+        mtl__entry_set(&e[n++], "balance.state", MTL_TYPE_F64, tasks, t->weighting.kind->state,
                        t->weighting.state);
+    if (t->surgery.of && t->surgery.kind->pairs)
+        mtl__entry_set(&e[n++], "balance.pairs", MTL_TYPE_F64, tasks, tasks, t->surgery.state);
+    return n;
 }
 
 static MTL__RARE size_t mtl__average_total(const mtl__optimizer *o)
@@ -27556,7 +27125,8 @@ static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__te
                                                    mtl_arena *arena, mtl_error *err)
 {
     const mtl__optimizer *o = &t->optimizer;
-    const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
+    const size_t lambdas = t->model->desc.task_count + t->model->desc.penalty_count;
+    const size_t units = mtl__average_total(o);
     double *values = (double *)mtl__arena_zero(arena, units + lambdas, sizeof *values, "counts", err), *to;
     size_t i, k, n = 0;
     for (i = 0, to = values; values && units && i < o->set->count; i++)
@@ -27568,44 +27138,30 @@ static MTL__RARE size_t mtl__trainer_count_entries(const mtl_trainer *t, mtl__te
     return n;
 }
 
-static MTL__RARE void mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
-                                           mtl_error *err)
+static MTL__RARE size_t mtl__trainer_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
+                                             mtl_error *err)
 {
     const mtl_trainer *t = (const mtl_trainer *)owner;
     const mtl__optimizer *o = &t->optimizer;
     const double *counts = mtl__optimizer_counts(o, arena, err);
-    mtl__moment moments[3];
     char name[192];
-    size_t i, k, n = 0;
-    mtl__moments_of(o, moments);
-    for (k = 0; k < 3; k++)
-        for (i = 0; moments[k].block && i < o->set->count; i++) {
-            const mtl_tensor *p = o->set->tensors[i];
-            if (!mtl__optimizer_has(o, i)) continue;
-            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
-            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err), p, moments[k].block + o->at[i]);
-        }
+    size_t i, n = 0;
+    for (i = 0; i < MTL__MOMENTS * o->set->count; i++) {
+        const mtl_real *moment = mtl__optimizer_moment(o, i, name);
+        if (moment && mtl__optimizer_has(o, i % o->set->count))
+            mtl__entry_of_tensor(&e[n++], mtl__arena_text(arena, name, err),
+                                 o->set->tensors[i % o->set->count], moment);
+    }
     mtl__entry_set(&e[n++], "optimizer.counts", MTL_TYPE_F64, o->set->count + 3, 0, counts);
-    mtl__entry_set(&e[n], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
-    mtl__balance_entries(t, &e[n + 1], arena, err);
-}
-
-static MTL__RARE size_t mtl__trainer_entry_count(const mtl_trainer *t)
-{
-    const mtl__optimizer *o = &t->optimizer;
-    size_t i, count = 0;
-    for (i = 0; i < o->set->count; i++) count += (size_t)mtl__optimizer_has(o, i);
-    return count * ((o->m != NULL) + (size_t)(o->v != NULL) + (o->average != NULL)) + 2
-        + mtl__balance_entry_count(t);
+    mtl__entry_set(&e[n++], "optimizer.rule", MTL_TYPE_F64, 1, 0, counts ? counts + o->set->count + 3 : NULL);
+    return n + mtl__balance_entries(t, &e[n], arena, err);
 }
 
 static mtl__further mtl__trainer_further(const mtl_trainer *trainer)
 {
-    mtl__further more;
+    const mtl__further more = { trainer, trainer ? MTL__MOMENTS * trainer->model->set.count
+                                + MTL__TRAINER_ENTRIES : 0, mtl__trainer_entries };
     if (trainer) mtl__average_finish(&trainer->optimizer, mtl__kernels_choose(trainer->desc.isa));
-    more.owner = trainer;
-    more.count = trainer ? mtl__trainer_entry_count(trainer) : 0;
-    more.entries = mtl__trainer_entries;
     return more;
 }
 
@@ -27624,7 +27180,6 @@ MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path
     return mtl__model_save(trainer ? trainer->model : NULL, &more, path, mtl__error_given(err, &own));
 }
 
-/* The counts' tensor, checked. */
 static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, const mtl_safetensors *file,
                                                           mtl_error *err)
 {
@@ -27640,39 +27195,37 @@ static MTL__RARE const mtl_safetensor *mtl__resume_counts(const mtl_trainer *t, 
     return mtl__failed(err) ? NULL : counts;
 }
 
+/* The name of a choice; NULL: there is no such choice. */
+static MTL__RARE const char *mtl__choice_name(const mtl_choice *choices, double value)
+{
+    while (choices->name && (double)choices->value != value) choices++;
+    return choices->name;
+}
+
 /* Refuses state that another rule has made, since the same moments mean something else there, and state that
    this trainer has no place for: without it training would go on as another one than was saved. */
-static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *file,
-                                              mtl_error *err)
+static MTL__RARE mtl_status mtl__resume_check(const mtl_trainer *t, const mtl_safetensors *f, mtl_error *err)
 {
-    static const char *const fields[3] = { "momentum", "optimizer", "average" };
-    const mtl_safetensor *rule = mtl_safetensors_find(file, "optimizer.rule");
-    const mtl_choice *theirs = mtl__choices_MTL_OPTIMIZER, *ours = theirs;
-    mtl__moment moments[3];
+    static const char *const fields[MTL__MOMENTS] = { "momentum", "optimizer", "average" };
+    const mtl_safetensor *rule = mtl_safetensors_find(f, "optimizer.rule");
+    const mtl_choice *choices = mtl__choices_MTL_OPTIMIZER;
+    const mtl__optimizer *o = &t->optimizer;
     double saved = rule ? -1 : (double)t->desc.optimizer;
     char name[192];
-    size_t i, k;
+    size_t i;
     if (mtl__failed(err)) return mtl__status(err);
     if (rule && rule->type == MTL_TYPE_F64 && rule->count == 1) memcpy(&saved, rule->data, sizeof saved);
-    while (theirs->name && (double)theirs->value != saved) theirs++;
-    while (ours->value != t->desc.optimizer) ours++;
-    if (theirs != ours)
-        return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1,
-                         "the file holds the state of %s, and the trainer is one of %s: "
-                         "create it with the file's optimizer, or go on from the weights alone",
-                         theirs->name ? theirs->name : "an optimizer that this build does not know",
-                         ours->name);
-    mtl__moments_of(&t->optimizer, moments);
-    for (k = 0; k < 3; k++)
-        for (i = 0; !moments[k].block && i < t->optimizer.set->count; i++) {
-            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name,
-                       t->optimizer.set->tensors[i]->name);
-            if (mtl_safetensors_find(file, name))
-                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                                 "the file holds %s, for which this trainer has no place: create it with "
-                                 "the %s of the one that was saved, or go on from the weights alone",
-                                 name, fields[k]);
-        }
+    if (saved != (double)t->desc.optimizer)
+        return mtl__fail(err, MTL_ERROR_TENSOR, "optimizer.rule", -1, "the file holds the state of %s, and "
+                         "the trainer is one of %s: create it with the file's optimizer, or go on from the "
+                         "weights alone", mtl__choice_name(choices, saved) ? mtl__choice_name(choices, saved)
+                         : "an optimizer that this build does not know",
+                         mtl__choice_name(choices, t->desc.optimizer));
+    for (i = 0; i < MTL__MOMENTS * o->set->count; i++)
+        if (!mtl__optimizer_moment(o, i, name) && mtl_safetensors_find(f, name))
+            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file holds %s, for which this trainer has "
+                             "no place: create it with the %s of the one that was saved, or go on from the "
+                             "weights alone", name, fields[i / o->set->count]);
     return MTL_OK;
 }
 
@@ -27698,13 +27251,11 @@ static MTL__RARE int mtl__resume_doubles(const mtl_safetensors *file, const char
 static MTL__RARE mtl_status mtl__balance_resume_rule(const char *field, const mtl_choice *choices,
                                                      double theirs, int ours, mtl_error *err)
 {
-    const mtl_choice *other = choices;
+    const char *other = mtl__choice_name(choices, theirs);
     if (mtl__failed(err) || theirs == (double)ours) return mtl__status(err);
-    while (other->name && (double)other->value != theirs) other++;
-    while (choices->value != ours) choices++;
-    return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1,
-                     "the file's trainer had %s %s, and this one has %s: create it with the file's, or go on "
-                     "from the weights alone", field, other->name ? other->name : "unknown", choices->name);
+    return mtl__fail(err, MTL_ERROR_TENSOR, "balance.rule", -1, "the file's trainer had %s %s, and this one "
+                     "has %s: create it with the file's, or go on from the weights alone", field,
+                     other ? other : "unknown", mtl__choice_name(choices, ours));
 }
 
 /* Task weights and what their method keeps, which must be that of this trainer. */
@@ -27740,7 +27291,8 @@ static MTL__RARE mtl_status mtl__balance_resume(mtl_trainer *t, const mtl_safete
 static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors *file, mtl_error *err)
 {
     mtl__optimizer *o = &t->optimizer;
-    const size_t units = mtl__average_total(o), lambdas = mtl__trainer_lambdas(t);
+    const size_t lambdas = t->model->desc.task_count + t->model->desc.penalty_count;
+    const size_t units = mtl__average_total(o);
     mtl_arena arena;
     double *values, *from;
     size_t i, k;
@@ -27759,8 +27311,7 @@ static MTL__RARE void mtl__resume_further(mtl_trainer *t, const mtl_safetensors 
     mtl_arena_destroy(&arena);
 }
 
-/* What the moments and the average that were read say about rows: those that never moved have moments of zero
-   and an average that is the row itself. */
+/* Rows that never moved are told by what was read: moments of zero, and an average that is the row itself. */
 static MTL__RARE void mtl__optimizer_resumed(mtl__optimizer *o)
 {
     size_t i, k;
@@ -27781,31 +27332,27 @@ MTL_DEF MTL__RARE mtl_status mtl_trainer_resume(mtl_trainer *trainer, const mtl_
 {
     mtl_error own;
     mtl__optimizer *o;
-    mtl__moment moments[3];
     const mtl_safetensor *counts;
     const unsigned char *from;
+    mtl_real *moment;
     double value;
     char name[192];
-    size_t i, k;
+    size_t i;
     err = mtl__error_given(err, &own);
     if (!mtl__given(trainer, "trainer", err) || !mtl__given(file, "file", err)) return mtl__status(err);
     o = &trainer->optimizer;
     counts = mtl__resume_counts(trainer, file, err);
     if (!counts || mtl__resume_check(trainer, file, err) || mtl__balance_resume(trainer, file, err))
         return mtl__status(err);
-    mtl__moments_of(o, moments);
-    for (k = 0; k < 3; k++)
-        for (i = 0; moments[k].block && i < o->set->count && !mtl__failed(err); i++) {
-            const mtl_tensor *p = o->set->tensors[i];
-            if (!mtl__optimizer_has(o, i)) continue;
-            mtl__print(name, sizeof name, "optimizer.%s.%s", moments[k].name, p->name);
-            if (!mtl_safetensors_find(file, name))
-                return mtl__fail(err, MTL_ERROR_TENSOR, name, -1,
-                                 "the file has no tensor %s: its trainer kept none, or had %s frozen; create "
-                                 "this one like it, or go on from the weights alone", name, p->name);
-            mtl__read_tensor(file, name, p->shape[0], p->dims == 2 ? p->shape[1] : 0,
-                             moments[k].block + o->at[i], err);
-        }
+    for (i = 0; i < MTL__MOMENTS * o->set->count && !mtl__failed(err); i++) {
+        const mtl_tensor *p = o->set->tensors[i % o->set->count];
+        if (!(moment = mtl__optimizer_moment(o, i, name)) || !mtl__optimizer_has(o, p->index)) continue;
+        if (!mtl_safetensors_find(file, name))
+            return mtl__fail(err, MTL_ERROR_TENSOR, name, -1, "the file has no tensor %s: its trainer kept "
+                             "none, or had %s frozen; create this one like it, or go on from the weights "
+                             "alone", name, p->name);
+        mtl__read_tensor(file, name, p, moment, err);
+    }
     if (mtl__failed(err)) return mtl__status(err);
     from = (const unsigned char *)counts->data;
     for (i = 0; i < o->set->count + 3; i++) {
@@ -27913,9 +27460,8 @@ static MTL__RARE void mtl__fit_broke(const mtl__fit *f, size_t batch, mtl_error 
     if (was.code != MTL_ERROR_NUMBER) return;
     mtl__print(where, sizeof where, batch ? "batch %z" : "validation", batch);
     mtl__print(kept, sizeof kept, f->progress.best_epoch ? "the weights of the best epoch (%z) are kept"
-                                  : f->valid_count       ? "no epoch was finished"
-                                                         : "there is no validation data, so no best epoch",
-                                                             f->progress.best_epoch);
+               : f->valid_count ? "no epoch was finished" : "there is no validation data, so no best epoch",
+               f->progress.best_epoch);
     mtl_error_clear(err);
     mtl__fail(err, MTL_ERROR_NUMBER, was.name, was.position, "epoch %z, %s: %s; %s; %s", f->progress.epoch,
               where, was.message, kept, mtl__fit_advice(f, was.name, advice, sizeof advice));
@@ -27933,10 +27479,8 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     for (n = 0; n < most && i + n < f->sampler.total && !mtl__failed(err); n++)
         batches[n] = mtl__sampler_next(&f->sampler, f->trainer->model, i + n, &f->arena, err);
     if (mtl__failed(err)) return 1;
-    if (mtl_train_step(f->trainer, batches, n, &step, err)) {
-        mtl__fit_broke(f, update + 1, err);
-        return 1;
-    }
+    if (mtl_train_step(f->trainer, batches, n, &step, err)) mtl__fit_broke(f, update + 1, err);
+    if (mtl__failed(err)) return 1;
     mtl__fit_count_loss(f, &step);
     *tokens += step.tokens;
     now = mtl__seconds();
@@ -27955,8 +27499,7 @@ static int mtl__fit_update(mtl__fit *f, size_t update, size_t *tokens, double ep
     return n != 0;
 }
 
-/* A task's loss on the validation data as it is in training, -1 where its score does not say. Scores of
-   numbers are in original units. */
+/* A task's validation loss as in training; -1: its score, of numbers in original units, does not say. */
 static MTL__RARE double mtl__fit_valid_loss(const mtl__fit *f, size_t k)
 {
     const mtl__task *task = &f->trainer->model->tasks[k];
@@ -28043,10 +27586,9 @@ static MTL__RARE void mtl__fit_evaluate(mtl__fit *f, mtl_error *err)
             f->stale = 0;
             /* all of it, but only when an epoch won */
             memcpy(f->best, t->model->set.block, t->model->set.total * sizeof(mtl_real));
-        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU &&
-                   f->stale % (size_t)t->desc.plateau_patience == 0) {
+        } else if (t->desc.schedule == MTL_SCHEDULE_PLATEAU
+                   && f->stale % (size_t)t->desc.plateau_patience == 0)
             o->plateau *= t->desc.schedule_factor;
-        }
     }
     if (mtl__failed(err)) mtl__fit_broke(f, 0, err);
     if (t->averaged) mtl_trainer_swap_average(t, NULL);
@@ -28118,7 +27660,6 @@ static MTL__RARE int mtl__fit_epoch(mtl__fit *f, mtl_fit_result *result, mtl_err
     return !stop;
 }
 
-/* Whether there is an epoch to come. */
 static MTL__RARE int mtl__fit_goes_on(const mtl__fit *f)
 {
     const size_t tasks = f->trainer->model->desc.task_count;
@@ -28192,10 +27733,8 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
     f->valid_loss = (double *)mtl__arena_zero(&f->arena, tasks, sizeof(double), "losses", err);
     f->scores.tasks = (mtl_task_score *)mtl__arena_zero(&f->arena, tasks, sizeof *f->scores.tasks, "scores",
                                                         err);
-    f->best = f->valid_count
-                  ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total, sizeof(mtl_real),
-                                                "the best weights", err)
-                  : NULL;
+    f->best = f->valid_count ? (mtl_real *)mtl__arena_zero(&f->arena, trainer->model->set.total,
+                                                           sizeof(mtl_real), "the best weights", err) : NULL;
     if (!mtl__failed(err)) mtl__fit_init_parts(f, err);
     memset(&how, 0, sizeof how);
     how.isa = trainer->desc.isa;
@@ -28216,14 +27755,13 @@ static MTL__RARE mtl_status mtl__fit_init(mtl__fit *f, mtl_trainer *trainer, con
 
 #ifndef MTL_NO_FILES
 /* ---- a run of mtl_fit as further tensors ------------------------------------------------------------------
-   All of doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts;
-   fit.losses [tasks, 2], sum and number of the epoch's losses; fit.best [tasks, 2], the best epoch and score
-   of each task by itself, which checkpoints of earlier builds lack; fit.train [data sets, 6], sequences,
-   steps, batches drawn, rounds begun, place in the last one, the epoch in which it began; fit.valid
-   [data sets, 2], sequences and steps. best.NAME, of the parameter's shape: the best weights so far, where
-   there are any; parts.NAME: those of what one task alone trains, with fit.keep. fit.settings, where given:
-   the bytes of a text. */
-enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2 };
+   Doubles, beside the trainer's: fit.counts, the numbers of mtl__fit_counts; fit.losses [tasks, 2], sum and
+   number of the epoch's losses; fit.best [tasks, 2], the best epoch and score of each task by itself, which
+   checkpoints of earlier builds lack; fit.train [data sets, 6], sequences, steps, batches drawn, rounds
+   begun, place in the last one, the epoch in which it began; fit.valid [data sets, 2], sequences and steps.
+   best.NAME, of the parameter's shape: the best weights so far, where there are any; parts.NAME: those of
+   what one task alone trains, with fit.keep. fit.settings, where given: the bytes of a text. */
+enum { MTL__FIT_COUNTS = 8, MTL__FIT_TRAIN = 6, MTL__FIT_VALID = 2, MTL__FIT_ENTRIES = 8 };
 
 static MTL__RARE void mtl__fit_counts(const mtl__fit *f, double counts[MTL__FIT_COUNTS])
 {
@@ -28258,34 +27796,25 @@ static MTL__RARE void mtl__fit_train(const mtl__sampler_set *s, double row[MTL__
 /* Its name in a checkpoint, in text[192]. Copies are counted tensor by tensor: i is which + 2 tensor. */
 static MTL__RARE char *mtl__fit_kept_name(const mtl__fit *f, size_t i, char *text)
 {
-    return mtl__print(text, 192, i % 2 ? "parts.%s" : "best.%s",
-                      f->trainer->model->set.tensors[i / 2]->name);
+    return mtl__print(text, 192, i % 2 ? "parts.%s" : "best.%s", f->trainer->model->set.tensors[i / 2]->name);
 }
 
-static MTL__RARE size_t mtl__fit_entry_count(const mtl__fit *f)
+static MTL__RARE size_t mtl__fit_entries(const void *of, mtl__tensor_entry *e, mtl_arena *arena,
+                                         mtl_error *err)
 {
-    size_t i, kept = 0;
-    for (i = 0; i < 2 * f->trainer->model->set.count; i++) kept += mtl__fit_kept(f, i % 2, i / 2) != NULL;
-    return 5 + (f->trainer->optimizer.average ? 1u : 0u) + (f->valid_count ? 1u : 0u) +
-           (f->desc.settings ? 1u : 0u) + kept;
-}
-
-static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, mtl_arena *arena,
-                                       mtl_error *err)
-{
-    const mtl__fit *f = (const mtl__fit *)owner;
+    const mtl__fit *f = (const mtl__fit *)of;
     const mtl_parameters *set = &f->trainer->model->set;
     const size_t tasks = f->trainer->model->desc.task_count, sets = f->sampler.count, valid = f->valid_count;
     double *counts = (double *)mtl__arena_zero(arena, MTL__FIT_COUNTS + 4 * tasks + MTL__FIT_TRAIN * sets +
                                                MTL__FIT_VALID * valid, sizeof *counts, "counts", err);
     double *losses = counts + MTL__FIT_COUNTS, *best = losses + 2 * tasks, *train = best + 2 * tasks,
            *sizes = train + MTL__FIT_TRAIN * sets;
+    mtl__tensor_entry *const first = e;
     char name[192];
     size_t i;
-    mtl__trainer_entries(f->trainer, e, arena, err);
-    if (mtl__failed(err)) return;
-    e += mtl__trainer_entry_count(f->trainer);
+    e += mtl__trainer_entries(f->trainer, e, arena, err);
     e += mtl__trainer_count_entries(f->trainer, e, arena, err);
+    if (mtl__failed(err)) return 0;
     mtl__fit_counts(f, counts);
     for (i = 0; i < tasks; i++) {
         losses[2 * i] = f->loss_sum[i];
@@ -28307,14 +27836,13 @@ static MTL__RARE void mtl__fit_entries(const void *owner, mtl__tensor_entry *e, 
         if (kept) mtl__entry_of_tensor(e++, mtl__arena_text(arena, mtl__fit_kept_name(f, i, name), err),
                                        set->tensors[i / 2], kept);
     }
+    return (size_t)(e - first);
 }
 
 static MTL__RARE mtl__further mtl__fit_further(const mtl__fit *f)
 {
-    mtl__further more;
-    more.owner = f;
-    more.count = f ? mtl__trainer_entry_count(f->trainer) + mtl__fit_entry_count(f) : 0;
-    more.entries = mtl__fit_entries;
+    const mtl__further more = { f, f ? (MTL__MOMENTS + 2) * f->trainer->model->set.count
+                                + MTL__TRAINER_ENTRIES + MTL__FIT_ENTRIES : 0, mtl__fit_entries };
     return more;
 }
 
@@ -28420,7 +27948,6 @@ static MTL__RARE void mtl__fit_resume_set(mtl__fit *f, size_t i, const double ro
     f->sampler.drawn += s->drawn;
 }
 
-/* Puts a new run where the checkpoint's was. */
 static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
 {
     const mtl_safetensors *file = f->desc.resume;
@@ -28436,10 +27963,8 @@ static MTL__RARE mtl_status mtl__fit_resume(mtl__fit *f, mtl_error *err)
     for (i = 0; i < f->sampler.count && !mtl__failed(err); i++)
         mtl__fit_resume_set(f, i, train + MTL__FIT_TRAIN * i);
     for (i = 0; i < 2 * set->count && !mtl__failed(err); i++) {
-        const mtl_tensor *t = set->tensors[i / 2];
         mtl_real *kept = mtl__fit_kept(f, i % 2, i / 2);
-        if (kept) mtl__read_tensor(file, mtl__fit_kept_name(f, i, name), t->shape[0],
-                                   t->dims == 2 ? t->shape[1] : 0, kept, err);
+        if (kept) mtl__read_tensor(file, mtl__fit_kept_name(f, i, name), set->tensors[i / 2], kept, err);
     }
     return mtl__status(err);
 }
@@ -28507,9 +28032,8 @@ MTL_DEF MTL__RARE mtl_status mtl_fit(mtl_trainer *trainer, const mtl_batch *trai
         while (mtl__fit_goes_on(&f) && mtl__fit_epoch(&f, result, err)) { }
         mtl__optimizer_wait(&trainer->optimizer, &trainer->session.run, 0);
     }
-    if (f.best && f.progress.best_epoch) {
-        result->parts = mtl__fit_finish(&f);
-    } else if (trainer->optimizer.average && result->updates) {
+    if (f.best && f.progress.best_epoch) result->parts = mtl__fit_finish(&f);
+    else if (trainer->optimizer.average && result->updates) {
         mtl_trainer_swap_average(trainer, NULL);
         trainer->averaged = 0;              /* the average is the result; training may go on from it */
     }
@@ -28780,11 +28304,10 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_affinity(mtl_watch *watch, const mtl_batc
                                                 mtl_error *err)
 {
     mtl_trainer *t = watch ? watch->trainer : NULL;
-    mtl__balance forward;                   /* no group: nothing is played back */
+    mtl__balance forward = { NULL, 0, NULL };   /* no group: nothing is played back */
     mtl_error own;
     size_t k, j;
     err = mtl__error_given(err, &own);
-    memset(&forward, 0, sizeof forward);
     if (!mtl__given(affinity, "affinity", err)) return mtl__status(err);
     if (watch) mtl__parameters_settle(&t->model->set);
     if (mtl_watch_step(watch, batches, count, out, err)) return mtl__status(err);
@@ -28822,8 +28345,8 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
                                              const mtl_tensor *weight, double *norm, size_t count,
                                              mtl_error *err)
 {
-    struct mtl__step_norms norms;
-    mtl__balance_group group;
+    struct mtl__step_norms norms = { weight, norm, count };
+    mtl__balance_group group = { NULL, NULL };
     mtl__balance balance;
     mtl_error own;
     size_t k;
@@ -28832,11 +28355,7 @@ MTL_DEF MTL__RARE mtl_status mtl_watch_steps(mtl_trainer *trainer, const mtl_bat
         || !mtl__given(norm, "norm", err) || !mtl__watch_check(batch, 1, err)
         || (task >= 0 && !mtl__model_check_index(trainer->model, "task", task, err)))
         return mtl__status(err);
-    norms.weight = weight;
-    norms.norm = norm;
-    norms.count = count;
     memset(norm, 0, count * sizeof *norm);
-    memset(&group, 0, sizeof group);
     group.gradients = trainer->gradients;
     balance = trainer->balance;
     balance.groups = &group;
@@ -28894,8 +28413,7 @@ static MTL__RARE void mtl__watch_cell_units(const mtl__cell_data *d, mtl_watched
     if (out->gates) out->closed /= (double)out->gates, out->open /= (double)out->gates;
 }
 
-/* A record's layer: cells, or ReLU units behind a dense layer, which is the record before. Returns how many
-   were added. */
+/* A record's layer: cells, or ReLU units behind the dense layer of the record before. Returns how many. */
 static MTL__RARE size_t mtl__watch_record(const mtl_record *r, mtl_watched_units *out, size_t capacity)
 {
     const mtl__layers *layers = r->backward == mtl__layers_backward ? (const mtl__layers *)r->data : NULL;
@@ -28944,9 +28462,8 @@ MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *tr
    38 >>deploy     a model's stream as C constants
    ===========================================================================================================
    What is written is a mtl_plan: the operations of >>stream with their packed weights as constant arrays,
-       which
-   are run where they stand. An array is named by the first place at which its address is found, and written
-   there alone.
+   which are run where they stand. An array is named by the first place at which its address is found, and
+   written there alone.
    -------------------------------------------------------------------------------------------------------- */
 
 /* How many reals stand at each of an operation's arrays: weights[0 .. 2], bias[0 .. 1]. */
@@ -28998,8 +28515,7 @@ static MTL__RARE void mtl__emit(const mtl_writer *to, mtl_error *err, const char
 
 /* Whole blocks, aligned for vectors; numbers in the shortest form that reads back as the same. */
 static MTL__RARE void mtl__emit_array(const mtl_writer *to, const char *name, size_t number,
-                                      const mtl_real *x,
-                                      size_t count, mtl_error *err)
+                                      const mtl_real *x, size_t count, mtl_error *err)
 {
     char text[48];
     size_t i;
@@ -29021,8 +28537,7 @@ static MTL__RARE const char *mtl__operation_name(const mtl_operation *op)
 }
 
 static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name, const mtl_plan *plan,
-                                          size_t i,
-                                          mtl_error *err)
+                                          size_t i, mtl_error *err)
 {
     const mtl_operation *op = &plan->operations[i];
     char factor[48];
@@ -29030,8 +28545,7 @@ static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name
     mtl_text_from_number((double)op->factor, factor);
     mtl__emit(to, err, "    { mtl_do_%s, %z, %z, %z, %z, %z, %d, %d, (mtl_real)%s, ", mtl__operation_name(op),
               (size_t)op->from, (size_t)op->by, (size_t)op->to, (size_t)op->rows, (size_t)op->columns,
-                  op->how,
-              op->also, factor);
+              op->how, op->also, factor);
     mtl__emit(to, err, op->name ? "\"%s\", {" : "NULL, {", op->name);
     for (k = i * MTL__ARRAYS; k < (i + 1) * MTL__ARRAYS; k++) {
         mtl__emit(to, err, k % MTL__ARRAYS == 3 ? " }, {" : "");
@@ -29041,7 +28555,6 @@ static MTL__RARE void mtl__emit_operation(const mtl_writer *to, const char *name
     mtl__emit(to, err, " } },\n");
 }
 
-/* 1 for what C names are made of. */
 static int mtl__is_word_character(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || mtl__is_digit(c) || c == '_';
@@ -29052,8 +28565,7 @@ static MTL__RARE void mtl__emit_word(const mtl_writer *to, const char *text, mtl
 {
     char piece[2] = { 0, 0 };
     for (; *text; text++) {
-        const char c = *text;
-        piece[0] = mtl__is_word_character(c) ? c : '_';
+        piece[0] = mtl__is_word_character(*text) ? *text : '_';
         mtl__write(to, piece, 1, err);
     }
 }
@@ -29089,9 +28601,8 @@ static MTL__RARE void mtl__emit_source(const mtl_writer *to, const char *name, c
                                        mtl_error *err)
 {
     size_t i, k, counts[MTL__ARRAYS];
-    mtl__emit(to, err,
-              "#include \"%s.h\"\n#if MTL_PLAN_NOW != %d\n#error \"%s was exported for another version "
-              "of mtl_rnn.h\"\n#endif\n", name, (int)MTL_PLAN_VERSION, name);
+    mtl__emit(to, err, "#include \"%s.h\"\n#if MTL_PLAN_NOW != %d\n#error \"%s was exported for another "
+              "version of mtl_rnn.h\"\n#endif\n", name, (int)MTL_PLAN_VERSION, name);
     for (i = 0; i < plan->count && !mtl__failed(err); i++) {
         mtl__operation_counts(&plan->operations[i], counts);
         for (k = 0; k < MTL__ARRAYS; k++) {
@@ -29103,13 +28614,11 @@ static MTL__RARE void mtl__emit_source(const mtl_writer *to, const char *name, c
     mtl__emit(to, err, "static const mtl_operation %s_operations[%z] = {\n", name, (size_t)plan->count);
     for (i = 0; i < plan->count; i++) mtl__emit_operation(to, name, plan, i, err);
     mtl__emit(to, err, "};\nconst mtl_plan %s = { %d, %z, %z, ", name, (int)plan->version,
-              (size_t)plan->count,
-              (size_t)plan->tasks);
+              (size_t)plan->count, (size_t)plan->tasks);
     mtl__emit(to, err, "%z, %z, %z, %s_operations };\n", (size_t)plan->state, (size_t)plan->values,
               (size_t)plan->chosen, name);
 }
 
-/* 1 for a C identifier. */
 static MTL__RARE int mtl__is_identifier(const char *name)
 {
     size_t i;
@@ -29126,13 +28635,11 @@ MTL_DEF MTL__RARE mtl_status mtl_model_export_c(const mtl_model *model, const ch
     mtl_arena arena;
     mtl_plan plan;
     err = mtl__error_given(err, &own);
-    if (!mtl__given(model, "model", err) || !mtl__given(header, "header", err) || !mtl__given(source,
-            "source", err))
-        return mtl__status(err);
+    if (!mtl__given(model, "model", err) || !mtl__given(header, "header", err)
+        || !mtl__given(source, "source", err)) return mtl__status(err);
     if (!mtl__is_identifier(name))
-        return mtl__fail(err, MTL_ERROR_ARGUMENT, "name", -1,
-                         "\"%s\" is no C identifier of at most 63 letters, "
-                         "digits and _", name ? name : "");
+        return mtl__fail(err, MTL_ERROR_ARGUMENT, "name", -1, "\"%s\" is no C identifier of at most 63 "
+                         "letters, digits and _", name ? name : "");
     mtl__parameters_settle(&model->set);
     mtl_arena_init(&arena, NULL, 0, model->desc.allocator);
     plan = mtl__model_plan(&arena, model, logits, 0, err);
@@ -29177,7 +28684,6 @@ static mtl__slopes mtl__check_slopes(const mtl__check *check, mtl_real *x, doubl
     mtl__slopes slopes;
     mtl_real old = *x, up = (mtl_real)((double)old + h), down = (mtl_real)((double)old - h);
     double f_up, f_down, h_up = (double)up - (double)old, h_down = (double)old - (double)down;
-
     *x = up;
     f_up = check->loss(check->user);
     *x = down;
@@ -29198,7 +28704,6 @@ static int mtl__check_is_kink(const mtl__check *check, mtl_real *x, mtl__slopes 
     return spread > check->noise && spread > difference / 2;
 }
 
-/* Sums over one array. */
 typedef struct mtl__check_sums {
     double difference, analytic, numeric;   /* squares of a - n, a and n */
     double worst, worst_analytic, worst_numeric;
@@ -29210,11 +28715,9 @@ static mtl_status mtl__check_element(const mtl__check *check, const mtl_check_ar
 {
     mtl__slopes slopes = mtl__check_slopes(check, &array->value[i], check->step);
     double a = array->grad ? (double)array->grad[i] : 0, n = slopes.central, difference = fabs(a - n);
-
     if (!mtl__double_is_finite(a) || !mtl__double_is_finite(n))
-        return mtl__fail(check->err, MTL_ERROR_NUMBER, array->name, (long long)i,
-                         "the %s of %s[%z] is not a finite number", mtl__double_is_finite(a)
-                             ? "loss around the value" : "gradient",
+        return mtl__fail(check->err, MTL_ERROR_NUMBER, array->name, (long long)i, "the %s of %s[%z] is not a "
+                         "finite number", mtl__double_is_finite(a) ? "loss around the value" : "gradient",
                          array->name ? array->name : "array", i);
     if (difference > check->noise && difference > 1e-8 * (fabs(a) + fabs(n))
         && mtl__check_is_kink(check, &array->value[i], slopes, difference)) {
@@ -29275,11 +28778,9 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
     const double epsilon = MTL__REAL_IS_DOUBLE ? 2.2e-16 : 1.2e-7;
     mtl_error own;
     mtl_check_result own_result;
-    mtl__check check;
-
-    err = mtl__error_given(err, &own);
-    if (!result) result = &own_result;
-    memset(result, 0, sizeof *result);
+    mtl__check check = { loss, user, step > 0 ? step : 1e-5, 0, 0, result ? result : &own_result, NULL };
+    check.err = err = mtl__error_given(err, &own);
+    memset(check.result, 0, sizeof *check.result);
     if (mtl__failed(err)) return mtl__status(err);
     if (!loss || (count && !arrays))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, loss ? "arrays" : "loss", -1,
@@ -29287,13 +28788,8 @@ MTL_DEF MTL__RARE mtl_status mtl_check_gradients(double (*loss)(void *user), voi
     if (!(step >= 0 && step <= 1))
         return mtl__fail(err, MTL_ERROR_ARGUMENT, "step", -1,
                          "mtl_check_gradients: step is %g, it must be in 0 .. 1", step);
-    check.loss = loss;
-    check.user = user;
-    check.step = step > 0 ? step : 1e-5;
     check.base = loss(user);
     check.noise = 100 * epsilon * (fabs(check.base) + 1e-3) / check.step;
-    check.result = result;
-    check.err = err;
     if (!mtl__double_is_finite(check.base))
         return mtl__fail(err, MTL_ERROR_NUMBER, "loss", -1,
                          "mtl_check_gradients: the loss is not a finite number");
