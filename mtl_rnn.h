@@ -3821,13 +3821,10 @@ static void mtl__scratch_give(void *user, void *memory)
 MTL_DEF mtl_allocator mtl_scratch_init(mtl_scratch *scratch, void *buffer, size_t bytes)
 {
     const size_t skip = (MTL__SCRATCH_UNIT - (uintptr_t)buffer % MTL__SCRATCH_UNIT) % MTL__SCRATCH_UNIT;
-    mtl_allocator allocator;
+    const mtl_allocator allocator = { scratch, mtl__scratch_take, mtl__scratch_give };
     memset(scratch, 0, sizeof *scratch);
     scratch->memory = (unsigned char *)buffer + skip;
     scratch->size = bytes > skip ? bytes - skip : 0;
-    allocator.user = scratch;
-    allocator.allocate = mtl__scratch_take;
-    allocator.release = mtl__scratch_give;
     return allocator;
 }
 
@@ -3922,10 +3919,7 @@ MTL_DEF void *mtl_arena_push(mtl_arena *arena, size_t bytes)
 
 MTL_DEF mtl_arena_mark mtl_arena_save(const mtl_arena *arena)
 {
-    mtl_arena_mark mark;
-    mark.used = arena->used;
-    mark.chunk_used = arena->chunk_used;
-    mark.chunks = arena->chunks;
+    const mtl_arena_mark mark = { arena->used, arena->chunk_used, arena->chunks };
     return mark;
 }
 
@@ -4172,10 +4166,8 @@ static void mtl__shielded_job(void *context, size_t i)
 /* Runs job(context, 0 .. count-1) by the scheduler, or here and now when it is NULL. */
 static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_job job, void *context)
 {
-    mtl__shielded shielded;
+    mtl__shielded shielded = { job, context };
     size_t i;
-    shielded.job = job;
-    shielded.context = context;
     if (scheduler && count > 1)
         scheduler->parallel_for(scheduler->user, count, mtl__shielded_job, &shielded);
     else
@@ -5887,7 +5879,6 @@ MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *
                                                   mtl__load_some(y + i, n - i)), n - i);
 }
 
-/* y += a b, element by element */
 /* y = the larger of x and y, element by element */
 MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
 {
@@ -7677,15 +7668,17 @@ MTL__KERNEL void MTL__FN(mtl__cell_slopes)(const mtl__cell_pass *p, const mtl__c
     }
 }
 
-MTL__KERNEL void MTL__FN(mtl__lstm_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__lstm_backward));
-}
-
-MTL__KERNEL void MTL__FN(mtl__gru_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_backward));
-}
+/* A cell's step back without a product of its own. */
+#define MTL__STEP_BACK(cell) \
+    MTL__KERNEL void MTL__FN(mtl__##cell##_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part) \
+    { \
+        MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__##cell##_backward)); \
+    }
+MTL__STEP_BACK(rnn)
+MTL__STEP_BACK(gru)
+MTL__STEP_BACK(lstm)
+MTL__STEP_BACK(mingru)
+#undef MTL__STEP_BACK
 
 /* The gradient passes two products: that of the gate apart here, then the joint ones' as in other cells. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
@@ -7702,16 +7695,6 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, cons
         MTL__FN(mtl__gru_reset_backward)(b, drh + walk.unit, drh_row);
         mtl__cell_leave_backward(p, &walk);
     }
-}
-
-MTL__KERNEL void MTL__FN(mtl__rnn_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__rnn_backward));
-}
-
-MTL__KERNEL void MTL__FN(mtl__mingru_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__mingru_backward));
 }
 
 /* The product with W_hh, where there is one, into the part's units of the carry dh, through the mask. */
@@ -7974,6 +7957,9 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #undef MTL__TILE_SUMS
 #undef MTL__TILE_ROWS
 #undef MTL__TARGETED
+#undef MTL__TARGET
+#undef MTL__ISA
+#undef MTL__STAMP
 
 #endif /* MTL__STAMP */
 
@@ -8050,8 +8036,6 @@ typedef char mtl__stamp_check
 #  define MTL__STAMP 1
 #  define MTL__ISA scalar
 #  include MTL_HEADER_NAME
-#  undef MTL__STAMP
-#  undef MTL__ISA
 #endif
 
 #ifdef MTL__X86
@@ -8059,17 +8043,12 @@ typedef char mtl__stamp_check
 #    define MTL__STAMP 2
 #    define MTL__ISA sse2
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
 #  endif
 #  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
 #    define MTL__STAMP 3
 #    define MTL__ISA avx2
 #    define MTL__TARGET "avx2,fma"
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
-#    undef MTL__TARGET
 #  endif
 #  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
 #    define MTL__STAMP 4
@@ -8080,9 +8059,6 @@ typedef char mtl__stamp_check
 #      define MTL__TARGET MTL__BF16_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
 #    endif
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
-#    undef MTL__TARGET
 #  endif
 #endif
 
@@ -8091,8 +8067,6 @@ typedef char mtl__stamp_check
 #    define MTL__STAMP 5
 #    define MTL__ISA neon
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
 #  endif
 #endif
 
@@ -8441,27 +8415,23 @@ typedef struct mtl__init {
 static size_t mtl__init_block(const mtl_tensor *t) { return t->shape[0] / t->gates; }
 static double mtl__init_factor(const mtl_tensor *t) { return t->initial != 0 ? (double)t->initial : 1; }
 
-static void mtl__fill_within(mtl_tensor *t, uint64_t seed, uint64_t stream, double bound)
+/* U(-spread, spread), or N(0, spread^2). */
+static void mtl__fill_drawn(mtl_tensor *t, uint64_t seed, uint64_t stream, int normal, double spread)
 {
     size_t k;
     for (k = 0; k < t->count; k++)
-        t->value[k] = (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * bound);
-}
-
-static void mtl__fill_around(mtl_tensor *t, uint64_t seed, uint64_t stream, double deviation)
-{
-    size_t k;
-    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)(mtl__random_normal(seed, stream, k) * deviation);
+        t->value[k] = (mtl_real)((normal ? mtl__random_normal(seed, stream, k)
+                                         : 2 * mtl__random_uniform(seed, stream, k) - 1) * spread);
 }
 
 static void mtl__fill_uniform(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    mtl__fill_within(t, seed, stream, (double)t->initial);
+    mtl__fill_drawn(t, seed, stream, 0, (double)t->initial);
 }
 
 static void mtl__fill_normal(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    mtl__fill_around(t, seed, stream, mtl__init_factor(t));
+    mtl__fill_drawn(t, seed, stream, 1, mtl__init_factor(t));
 }
 
 static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
@@ -8473,13 +8443,13 @@ static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
 
 static MTL__RARE void mtl__fill_xavier(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    double ends = (double)(mtl__init_block(t) + t->shape[1]);
-    mtl__fill_within(t, seed, stream, mtl__init_factor(t) * sqrt(6 / ends));
+    const double ends = (double)(mtl__init_block(t) + t->shape[1]);
+    mtl__fill_drawn(t, seed, stream, 0, mtl__init_factor(t) * sqrt(6 / ends));
 }
 
 static void mtl__fill_he(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    mtl__fill_around(t, seed, stream, mtl__init_factor(t) * sqrt(2 / (double)t->shape[1]));
+    mtl__fill_drawn(t, seed, stream, 1, mtl__init_factor(t) * sqrt(2 / (double)t->shape[1]));
 }
 
 /* Gram-Schmidt: takes off each vector what it has of those before it, then scales it to length 1; and all of
@@ -8505,7 +8475,7 @@ static MTL__RARE void mtl__fill_orthogonal(mtl_tensor *t, uint64_t seed, uint64_
 {
     const size_t rows = mtl__init_block(t), columns = t->shape[1];
     size_t g, k;
-    mtl__fill_around(t, seed, stream, 1);
+    mtl__fill_drawn(t, seed, stream, 1, 1);
     for (g = 0; g < t->gates; g++) mtl__orthogonalise(t->value + g * rows * columns, rows, columns);
     for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)((double)t->value[k] * mtl__init_factor(t));
 }
@@ -8669,11 +8639,7 @@ static MTL__RARE void mtl__parameters_pack(const mtl_parameters *set, const mtl_
                                            const mtl_packings *packings, int changed)
 {
     mtl__matrix *m = set->matrices, *group[64];
-    mtl__pack_job job;
-    job.kernels = kernels;
-    job.matrices = group;
-    job.packings = packings;
-    job.changed = changed;
+    mtl__pack_job job = { kernels, group, packings, changed };
     while (m) {
         size_t n = 0;
         for (; m && n < MTL__COUNT(group); m = m->next) {
@@ -9916,13 +9882,9 @@ static size_t mtl__file_source_read(void *user, void *bytes, size_t count)
 static mtl_status mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handle handle,
                                      mtl_error *err)
 {
-    mtl__file_source source;
-    mtl_reader reader;
+    mtl__file_source source = { handle, 0 };
+    const mtl_reader reader = { &source, mtl__file_source_read };
     mtl__text text;
-    source.handle = handle;
-    source.error = 0;
-    reader.user = &source;
-    reader.read = mtl__file_source_read;
     mtl__text_init(&text, NULL);
     mtl__text_read(&text, &reader, path, err);
     if (source.error && !mtl__failed(err)) mtl__file_fail(err, "read", path, source.error);
@@ -10451,34 +10413,15 @@ static MTL__RARE mtl_status mtl__safetensors_write(const mtl__tensor_entry *entr
 /* ---- the tables ---------------------------------------------------------------------------------------- */
 
 #define MTL__CHOICE_ROW(value, name) { value, name },
-static const mtl_choice mtl__choices_MTL_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_PRECISION[] = { MTL_PRECISION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_DENSE[] = { MTL_DENSE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SPELLER[] = { MTL_SPELLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_MIX[] = { MTL_MIX_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_PENALTY[] = { MTL_PENALTY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SHARE[] = { MTL_SHARE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_CONSTRAINTS[] = { MTL_CONSTRAINTS_NAMES(MTL__CHOICE_ROW)
-                                                           { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_BESIDE[] = { MTL_BESIDE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SURGERY[] = { MTL_SURGERY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_CURRICULUM[] = { MTL_CURRICULUM_NAMES(MTL__CHOICE_ROW)
-                                                          { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_PART[] = { MTL_PART_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_KEEP[] = { MTL_KEEP_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+#define MTL__CHOICES(of) \
+    static const mtl_choice mtl__choices_##of[] = { of##_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+MTL__CHOICES(MTL_ISA) MTL__CHOICES(MTL_PRECISION) MTL__CHOICES(MTL_CELL) MTL__CHOICES(MTL_ACTIVATION)
+MTL__CHOICES(MTL_DENSE) MTL__CHOICES(MTL_RESET) MTL__CHOICES(MTL_INPUT) MTL__CHOICES(MTL_SPELLER)
+MTL__CHOICES(MTL_COLUMN) MTL__CHOICES(MTL_MIX) MTL__CHOICES(MTL_PENALTY) MTL__CHOICES(MTL_SHARE)
+MTL__CHOICES(MTL_LEVEL) MTL__CHOICES(MTL_TASK) MTL__CHOICES(MTL_CONSTRAINTS) MTL__CHOICES(MTL_LOSS)
+MTL__CHOICES(MTL_POOL) MTL__CHOICES(MTL_BESIDE) MTL__CHOICES(MTL_OPTIMIZER) MTL__CHOICES(MTL_SCHEDULE)
+MTL__CHOICES(MTL_BALANCE) MTL__CHOICES(MTL_SURGERY) MTL__CHOICES(MTL_SAMPLER) MTL__CHOICES(MTL_CURRICULUM)
+MTL__CHOICES(MTL_PART) MTL__CHOICES(MTL_KEEP)
 /* What a row says beside its numbers: choices, where its count is, what it is made of. */
 #define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
 #define MTL__MORE_MTL_FLOAT(desc, names)  NULL, 0, 0
@@ -10513,33 +10456,18 @@ static const mtl_choice mtl__choices_MTL_KEEP[] = { MTL_KEEP_NAMES(MTL__CHOICE_R
 #define MTL__MIX_ROW(...) MTL__FIELD_ROW(mtl_mix_desc, __VA_ARGS__)
 #define MTL__SHARE_ROW(...) MTL__FIELD_ROW(mtl_share_desc, __VA_ARGS__)
 #define MTL__PENALTY_ROW(...) MTL__FIELD_ROW(mtl_penalty_desc, __VA_ARGS__)
-static const mtl_field mtl__input_fields[] = { MTL_INPUT_FIELDS(MTL__INPUT_ROW) };
-static const mtl_field mtl__column_fields[] = { MTL_COLUMN_FIELDS(MTL__COLUMN_ROW) };
-static const mtl_field mtl__cell_fields[] = { MTL_CELL_FIELDS(MTL__CELL_ROW) };
-static const mtl_field mtl__task_fields[] = { MTL_TASK_FIELDS(MTL__TASK_ROW) };
-static const mtl_field mtl__model_fields[] = { MTL_MODEL_FIELDS(MTL__MODEL_ROW) };
-static const mtl_field mtl__trainer_fields[] = { MTL_TRAINER_FIELDS(MTL__TRAINER_ROW) };
-static const mtl_field mtl__fit_fields[] = { MTL_FIT_FIELDS(MTL__FIT_ROW) };
-static const mtl_field mtl__predictor_fields[] = { MTL_PREDICTOR_FIELDS(MTL__PREDICTOR_ROW) };
-static const mtl_field mtl__mix_fields[] = { MTL_MIX_FIELDS(MTL__MIX_ROW) };
-static const mtl_field mtl__share_fields[] = { MTL_SHARE_FIELDS(MTL__SHARE_ROW) };
-static const mtl_field mtl__penalty_fields[] = { MTL_PENALTY_FIELDS(MTL__PENALTY_ROW) };
 
-/* Of each desc: its table and its size. */
+/* Of each desc: its table and its size. In the order of MTL_DESC_*. */
 typedef struct mtl__desc { const mtl_field *fields; size_t count, bytes; } mtl__desc;
-static const mtl__desc mtl__descs[MTL_DESC_COUNT] = {
-    { mtl__input_fields, MTL__COUNT(mtl__input_fields), sizeof(mtl_input_desc) },
-    { mtl__column_fields, MTL__COUNT(mtl__column_fields), sizeof(mtl_column_desc) },
-    { mtl__task_fields, MTL__COUNT(mtl__task_fields), sizeof(mtl_task_desc) },
-    { mtl__model_fields, MTL__COUNT(mtl__model_fields), sizeof(mtl_model_desc) },
-    { mtl__trainer_fields, MTL__COUNT(mtl__trainer_fields), sizeof(mtl_trainer_desc) },
-    { mtl__fit_fields, MTL__COUNT(mtl__fit_fields), sizeof(mtl_fit_desc) },
-    { mtl__predictor_fields, MTL__COUNT(mtl__predictor_fields), sizeof(mtl_predictor_desc) },
-    { mtl__mix_fields, MTL__COUNT(mtl__mix_fields), sizeof(mtl_mix_desc) },
-    { mtl__cell_fields, MTL__COUNT(mtl__cell_fields), sizeof(mtl_cell_desc) },
-    { mtl__share_fields, MTL__COUNT(mtl__share_fields), sizeof(mtl_share_desc) },
-    { mtl__penalty_fields, MTL__COUNT(mtl__penalty_fields), sizeof(mtl_penalty_desc) }
-};
+#define MTL__DESC_LIST(X) \
+    X(input, INPUT) X(column, COLUMN) X(task, TASK) X(model, MODEL) X(trainer, TRAINER) X(fit, FIT) \
+    X(predictor, PREDICTOR) X(mix, MIX) X(cell, CELL) X(share, SHARE) X(penalty, PENALTY)
+#define MTL__DESC_FIELDS(name, NAME) \
+    static const mtl_field mtl__##name##_fields[] = { MTL_##NAME##_FIELDS(MTL__##NAME##_ROW) };
+#define MTL__DESC_ROW(name, NAME) \
+    { mtl__##name##_fields, MTL__COUNT(mtl__##name##_fields), sizeof(mtl_##name##_desc) },
+MTL__DESC_LIST(MTL__DESC_FIELDS)
+static const mtl__desc mtl__descs[MTL_DESC_COUNT] = { MTL__DESC_LIST(MTL__DESC_ROW) };
 
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
 {
@@ -10553,7 +10481,6 @@ MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
     return f;
 }
 
-/* A member as a number; i: element of an INTS field. */
 /* What fields are checked as: without number text there is no double arithmetic. */
 #ifdef MTL_NO_NUMBER_TEXT
 typedef float mtl__number;
@@ -10581,6 +10508,7 @@ static const char *mtl__number_text(mtl__number value, char *out)
     return out;
 }
 
+/* A member as a number; i: element of an INTS field. */
 static MTL__RARE mtl__number mtl__field_number(const mtl_field *f, const void *desc, size_t i)
 {
     const char *member = (const char *)desc + f->offset;
@@ -11394,12 +11322,7 @@ static void mtl__single_job(void *context, size_t job)
 /* `unit` items a job: for threads. One thread takes all at once. */
 static void mtl__run_pass(mtl_run *run, mtl__part part, const void *of, size_t items, size_t unit)
 {
-    mtl__single_pass p;
-    p.part = part;
-    p.kernels = mtl__run_kernels(run);
-    p.of = of;
-    p.items = items;
-    p.unit = run->scheduler ? unit : items;
+    mtl__single_pass p = { part, mtl__run_kernels(run), of, items, run->scheduler ? unit : items };
     mtl__run_for(run, items > p.unit ? (items + p.unit - 1) / p.unit : items > 0, mtl__single_job, &p);
 }
 
@@ -11445,14 +11368,7 @@ static MTL__NOINLINE void mtl__run_copy(mtl_run *run, const mtl_real *from, size
                                         const int *rows, mtl_real *to, size_t to_stride, size_t count,
                                         size_t width, int add)
 {
-    mtl__copy p;
-    p.from = from;
-    p.from_stride = from_stride;
-    p.to = to;
-    p.to_stride = to_stride;
-    p.rows = rows;
-    p.width = width;
-    p.add = add;
+    const mtl__copy p = { from, from_stride, to, to_stride, rows, width, add };
     mtl__run_values(run, mtl__copy_part, &p, count, width);
 }
 
@@ -11699,15 +11615,14 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
 
 enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: each packs its part of x */
 
-static void mtl__product_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->product_forward((const mtl__product_forward *)pass, begin, end);
-}
-static void mtl__product_backward_part(const mtl__kernels *kernels, const void *pass, size_t begin,
-                                       size_t end)
-{
-    kernels->product_backward((const mtl__product_backward *)pass, begin, end);
-}
+/* The part of a pass that a kernel does alone. */
+#define MTL__KERNEL_PART(kernel, type) \
+    static void mtl__##kernel##_part(const mtl__kernels *k, const void *pass, size_t begin, size_t end) \
+    { \
+        k->kernel((const type *)pass, begin, end); \
+    }
+MTL__KERNEL_PART(product_forward, mtl__product_forward)
+MTL__KERNEL_PART(product_backward, mtl__product_backward)
 static void mtl__cell_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     kernels->cell_forward((const mtl__cell_pass *)pass, begin, end - begin);
@@ -11906,9 +11821,8 @@ static mtl_activation *mtl__carry_in(mtl_run *run, size_t first, size_t width)
 
 static void mtl__carry_out(mtl_run *run, size_t first, const mtl_activation *rows)
 {
-    mtl__carried *end = &run->carry->ends[run->carry->count++];
-    end->rows = rows;
-    end->first = first;
+    const mtl__carried end = { rows, first };
+    run->carry->ends[run->carry->count++] = end;
 }
 
 /* The end of a forward pass: all rows into the state, but of sequences that were left out. */
@@ -11991,11 +11905,7 @@ static void mtl__features_part(const mtl__kernels *kernels, const void *pass, si
 static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_space *space, const mtl_real *x,
                                              size_t width, const mtl_scaling *scaling, const char *name)
 {
-    mtl__features_pass p;
-    p.x = x;
-    p.items = mtl__space_items(space);
-    p.scaling = scaling;
-    p.y = mtl__run_over(run, name, space, width);
+    mtl__features_pass p = { x, mtl__space_items(space), scaling, mtl__run_over(run, name, space, width) };
     if (!p.y) return NULL;
     p.y->constant = 1;
     mtl__run_values(run, mtl__features_part, &p, p.y->rows, width);
@@ -12362,10 +12272,7 @@ typedef struct mtl__dropout_data {
     mtl_activation *x, *y;
 } mtl__dropout_data;
 
-static void mtl__dropout_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->dropout((const mtl__dropout *)pass, begin, end);
-}
+MTL__KERNEL_PART(dropout, mtl__dropout)
 
 static void mtl__dropout_backward(mtl_run *run, void *data)
 {
@@ -13104,18 +13011,9 @@ MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, 
     return mtl__failed(err) ? NULL : norm;
 }
 
-static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm((const mtl__layer_norm *)pass, begin, end);
-}
-static void mtl__norm_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm_backward((const mtl__layer_norm *)pass, begin, end);
-}
-static void mtl__norm_weights_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm_weights((const mtl__layer_norm *)pass, begin, end);
-}
+MTL__KERNEL_PART(layer_norm, mtl__layer_norm)
+MTL__KERNEL_PART(layer_norm_backward, mtl__layer_norm)
+MTL__KERNEL_PART(layer_norm_weights, mtl__layer_norm)
 
 static void mtl__norm_backward(mtl_run *run, void *data)
 {
@@ -13127,8 +13025,8 @@ static void mtl__norm_backward(mtl_run *run, void *data)
     p->dgain = mtl_run_tensor_grad(run, d->norm->gain, &p->add_gain);
     p->dbias = mtl_run_tensor_grad(run, d->norm->bias, &p->add_bias);
     p->dy = d->y->grad;
-    if (p->dx) mtl__run_values(run, mtl__norm_back_part, p, p->rows, 2 * p->width);
-    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__norm_weights_part, p, p->width, unit);
+    if (p->dx) mtl__run_values(run, mtl__layer_norm_backward_part, p, p->rows, 2 * p->width);
+    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__layer_norm_weights_part, p, p->width, unit);
 }
 
 /* All but its record. */
@@ -13153,7 +13051,7 @@ static mtl__norm_data *mtl__norm_make(mtl_run *run, const mtl_norm *norm, mtl_ac
     p->bias = norm->bias->value;
     p->epsilon = norm->epsilon;
     if (run->tape && !y->constant) p->saved = mtl__run_reals(run, x->rows, 2);
-    mtl__run_values(run, mtl__norm_part, p, p->rows, p->width);
+    mtl__run_values(run, mtl__layer_norm_part, p, p->rows, p->width);
     return d;
 }
 
@@ -13909,9 +13807,7 @@ static void mtl__heads_backward(mtl_run *run, void *data)
 /* The angles of all steps. */
 static const mtl_real *mtl__turns_make(mtl_run *run, const mtl_packing *packing, size_t width)
 {
-    mtl__turns p;
-    p.to = mtl__run_reals(run, packing->steps, width);
-    p.width = width;
+    const mtl__turns p = { mtl__run_reals(run, packing->steps, width), width };
     mtl__run_values(run, mtl__turns_part, &p, packing->steps, width);
     return p.to;
 }
@@ -14035,11 +13931,8 @@ static MTL__RARE mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *p
 /* Adds `bias` to the initial bias of the forget gate (Jozefowicz et al. 2015). */
 static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
 {
-    mtl_init_rows *rows = &c->b_ih->init_rows;
-    rows->first = (size_t)c->kind->forget * c->units;
-    rows->count = c->units;
-    rows->factor = 1;
-    rows->addend = bias;
+    const mtl_init_rows rows = { (size_t)c->kind->forget * c->units, c->units, 1, bias };
+    c->b_ih->init_rows = rows;
 }
 
 /* As PyTorch: all within 1 / sqrt(H). */
@@ -14198,12 +14091,10 @@ static void mtl__chunks_init(mtl_run *run, const mtl__cell_data *d, size_t reals
     chunks->of = (mtl__step_chunk *)mtl_run_push(run, p->steps * sizeof *chunks->of);
     chunks->count = 0;
     if (mtl__dry(run) || mtl__failed(run->error)) {
+        const mtl__step_chunk whole = { 0, p->steps, 0, chunks->rows, p->sequences };
         chunks->count = 1;
+        chunks->whole = whole;
         chunks->of = &chunks->whole;
-        chunks->whole.begin = chunks->whole.first = 0;
-        chunks->whole.end = p->steps;
-        chunks->whole.rows = chunks->rows;
-        chunks->whole.sequences = p->sequences;
         return;
     }
     for (t = 0; t < p->steps; t++) {
