@@ -403,8 +403,7 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
       "token ids 0 .. vocabulary-1; 0: this input is rows of features") \
     X(MTL_INT,    width,      128, 1, 1000000, MTL_NONE, "size of a token's embedding") \
     X(MTL_INT, features, 0, 0, 1000000, MTL_NONE, "numbers in a feature row; 0: this input is token ids") \
-    X(MTL_FLAG,   padding_zero, 0, 0, 1, MTL_NONE, \
-      "token id 0 is padding: its embedding is zero and never learns") \
+    X(MTL_FLAG,   padding_zero, 0, 0, 1, MTL_NONE, "token id 0 is padding: its embedding stays zero") \
     X(MTL_FLOAT,  scale,        1, 0, 1e6, MTL_NONE, "embeddings are multiplied by this") \
     X(MTL_FLOAT,  dropout,      0, 0, 0.99, MTL_NONE, "share of the input's values dropped in training") \
     X(MTL_FLAG, dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence") \
@@ -448,8 +447,7 @@ typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
       "names among those of from and by that no gradient goes back into, separated by '+'; *: all") \
     X(MTL_OWN,    own,          0, 0, 0, mix, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, MTL_MIX_COUNT - 1, MTL_MIX, "how several sources become one") \
-    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, \
-      "experts: one gate for a sequence, from the mean of its steps") \
+    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, "experts: one gate a sequence, from its steps' mean") \
     X(MTL_FLOAT,  share,      0.9, 0, 1, MTL_NONE, \
       "cross-stitch: what the first source's factor starts at; the others share the rest") \
     X(MTL_FLOAT,  reversal,     1, 0, 1e6, MTL_NONE, "reversal: the gradient is multiplied by minus this")
@@ -493,8 +491,7 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_INT,    layers,        1, 1, 64, MTL_NONE, "layers above one another") \
     X(MTL_FLAG, bidirectional, 0, 0, 1, MTL_NONE, "a second set of cells reads each sequence from its end") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
-    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, \
-      "the same between its layers (one layer: no effect)") \
+    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, "the same between its layers (of one: no effect)") \
     X(MTL_FLAG, dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence") \
     X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's") \
     X(MTL_INTS, widths, 0, 0, 1000, MTL_NONE, "conv: steps in a window, several side by side; none: 3") \
@@ -505,8 +502,7 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_FLAG,   norm_between,  0, 0, 1, MTL_NONE, "so are those that a layer above the first one reads") \
     X(MTL_FLAG,   norm_output,   0, 0, 1, MTL_NONE, "so are the column's outputs, before their dropout") \
     X(MTL_FLOAT,  norm_epsilon, 1e-5, 0, 1, MTL_NONE, "added to the variance of a row") \
-    X(MTL_FLAG,   residual,      0, 0, 1, MTL_NONE, \
-      "the rows below a layer above the first one are added to its outputs") \
+    X(MTL_FLAG, residual, 0, 0, 1, MTL_NONE, "what a layer above the first reads is added to its outputs") \
     X(MTL_INT,    heads,         4, 1, 1024, MTL_NONE, "attention: heads of a layer") \
     X(MTL_INT,    head_width,    0, 0, 1000000, MTL_NONE, \
       "attention: columns of a head; 0: those that it reads, shared out among the heads") \
@@ -579,8 +575,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "of the hidden dense layers; gelu is x Phi(x), exactly, silu is x sigmoid(x)") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
       "share of the head's inputs and hidden values dropped in training") \
-    X(MTL_FLAG,   per_step,      0, 0, 1, MTL_NONE, \
-      "sequence level, classes: predicted at each step, and the steps vote") \
+    X(MTL_FLAG, per_step, 0, 0, 1, MTL_NONE, "sequence level, classes: predicted at each step; steps vote") \
     X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
       "what the weight moves to, linearly over the trainer's total_steps; -1: it stays") \
     X(MTL_FLOAT,  start,         0, 0, 1, MTL_NONE, \
@@ -656,8 +651,7 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  beta2,     0.999, 0, 0.999999, MTL_NONE, \
       "Adam: decay of the second moment; RMSProp: 0.99 is PyTorch's alpha") \
     X(MTL_FLOAT,  epsilon,   1e-8, 0, 1, MTL_NONE, "Adam, RMSProp: added to the root of the second moment") \
-    X(MTL_FLAG,   lazy,      0, 0, 1, MTL_NONE, \
-      "embedding rows that a step does not touch are left alone (moments too)") \
+    X(MTL_FLAG, lazy, 0, 0, 1, MTL_NONE, "embedding rows that a step does not touch stay (moments too)") \
     X(MTL_FLOAT,  l2,        0, 0, 1e6, MTL_NONE, "added to the gradient: l2 times the parameter") \
     X(MTL_FLOAT,  l1,        0, 0, 1e6, MTL_NONE, "added to the gradient: l1 times the parameter's sign") \
     X(MTL_FLOAT,  decay,     0, 0, 1e6, MTL_NONE, "decoupled weight decay (AdamW)") \
@@ -665,19 +659,16 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  clip_norm, 0, 0, 1e30, MTL_NONE, \
       "largest norm of the whole gradient, \
           or of that of each part that nothing connects to others; 0: no limit") \
-    X(MTL_FLOAT,  clip_value, 0, 0, 1e30, MTL_NONE, \
-      "largest absolute value of a gradient element; 0: no limit") \
+    X(MTL_FLOAT,  clip_value, 0, 0, 1e30, MTL_NONE, "largest absolute value in a gradient; 0: no limit") \
     X(MTL_CHOICE, schedule,  MTL_SCHEDULE_CONSTANT, 1, 7, MTL_SCHEDULE, "how the learning rate moves") \
     X(MTL_INT,    warmup,    0, 0, 2000000000, MTL_NONE, "steps over which the rate rises from 0") \
     X(MTL_INT,    total_steps, 0, 0, 2000000000, MTL_NONE, \
       "steps of linear, cosine and one-cycle; 0: mtl_fit counts them") \
-    X(MTL_INT,    schedule_every, 1000, 1, 2000000000, MTL_NONE, \
-      "steps between two cuts of step and exponential") \
+    X(MTL_INT, schedule_every, 1000, 1, 2000000000, MTL_NONE, "steps between cuts of step and exponential") \
     X(MTL_FLOAT,  schedule_factor, 0.5, 0, 1, MTL_NONE, "what step, exponential and plateau multiply by") \
     X(MTL_FLOAT,  lr_final,  0, 0, 1, MTL_NONE, "where linear, cosine and one-cycle end, as a share of lr") \
     X(MTL_INT,    plateau_patience, 2, 1, 1000000, MTL_NONE, "evaluations without gain before plateau cuts") \
-    X(MTL_FLOAT,  average,   0, 0, 1, MTL_NONE, \
-      "decay of the exponential average of the weights; 0: none is kept") \
+    X(MTL_FLOAT,  average,   0, 0, 1, MTL_NONE, "decay of the exponential average of the weights; 0: none") \
     X(MTL_FLOAT,  rdrop,     0, 0, 1e6, MTL_NONE, \
       "R-Drop: batches run twice, and so much weighs that their classes' answers differ; 0: once") \
     X(MTL_SEED,   seed,      1, 0, 0, MTL_NONE, "of dropout") \
@@ -696,8 +687,7 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT, balance_temperature, 2, 1e-3, 1e6, MTL_NONE, "dwa: the higher, the more alike the weights") \
     X(MTL_INT,    balance_window, 0, 0, 2000000000, MTL_NONE, \
       "dwa: updates whose mean losses are compared with those before; 0: mtl_fit's epoch") \
-    X(MTL_FLOAT,  balance_alpha, 1.5, 0, 100, MTL_NONE, \
-      "gradnorm: how hard tasks that learn slowly are pushed") \
+    X(MTL_FLOAT,  balance_alpha, 1.5, 0, 100, MTL_NONE, "gradnorm: how hard slow tasks are pushed") \
     X(MTL_CHOICE, surgery,   MTL_SURGERY_NONE, 1, MTL_SURGERY_UPGRAD, MTL_SURGERY, \
       "what makes one gradient of the tasks' gradients in the parameters that they share") \
     X(MTL_FLOAT,  surgery_c, 0.5, 0, 100, MTL_NONE, "cagrad: how far from the sum it may go") \
@@ -777,8 +767,7 @@ typedef struct mtl_predictor_desc {
 enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS,      /* can be set from text */
        MTL_NAME, MTL_TEXTS, MTL_REALS, MTL_MIX, MTL_LIST, MTL_OWN };                     /* point to memory */
 enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT,
-       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL, MTL_DESC_SHARE, MTL_DESC_PENALTY,
-       MTL_DESC_COUNT };
+       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL, MTL_DESC_SHARE, MTL_DESC_PENALTY, MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
@@ -832,10 +821,7 @@ MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
 /* An allocator over a buffer, for programs without a heap: what the descs' `allocator` may point to. Blocks
    follow one another; the last one, released, gives its place back, and when none is in use all is free
    again. It suits what is borrowed for a while: sizes, reading, saving. `peak`: the most in use so far. */
-typedef struct mtl_scratch {
-    size_t size, used, peak, blocks;
-    unsigned char *memory;
-} mtl_scratch;
+typedef struct mtl_scratch { size_t size, used, peak, blocks; unsigned char *memory; } mtl_scratch;
 /* `scratch` and the buffer must outlive what uses the allocator. */
 MTL_DEF mtl_allocator mtl_scratch_init(mtl_scratch *scratch, void *buffer, size_t bytes);
 
@@ -845,10 +831,7 @@ enum { MTL_GRAD_NONE, MTL_GRAD_ROWS, MTL_GRAD_DENSE };
 enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING, MTL_TENSOR_BUFFER };
 
 /* Rows [first, first + count) that begin otherwise: as factor * value + addend. */
-typedef struct mtl_init_rows {
-    size_t first, count;
-    float factor, addend;
-} mtl_init_rows;
+typedef struct mtl_init_rows { size_t first, count; float factor, addend; } mtl_init_rows;
 
 /* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. Or a buffer: state
    that is no parameter (means and scales, running statistics), named "buffers.OWNER.WHAT", in memory of its
@@ -1104,10 +1087,7 @@ typedef struct mtl_cell mtl_cell;
 MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                size_t inputs, int layer, int reverse, mtl_error *err);
 /* States before and after each sequence, [B][H], in packed order; NULL members: zeros / not wanted. */
-typedef struct mtl_cell_state {
-    size_t reserved;
-    mtl_activation *h, *c;
-} mtl_cell_state;
+typedef struct mtl_cell_state { size_t reserved; mtl_activation *h, *c; } mtl_cell_state;
 /* x [N][I] to hidden states [N][H] by a cell of any kind; the sequences are those of x->space, whose level is
    STEP (else error ARGUMENT). initial may be NULL; final, when given, is filled with activations that
    gradients may be sent into. Memory is the run's; NULL when the run's error is set.
@@ -1361,11 +1341,10 @@ typedef struct mtl_safetensor {
     const void *data;                       /* little-endian, perhaps unaligned */
 } mtl_safetensor;
 enum { MTL_TYPE_F32, MTL_TYPE_F64, MTL_TYPE_F16, MTL_TYPE_BF16, MTL_TYPE_I64, MTL_TYPE_I32, MTL_TYPE_I16,
-    MTL_TYPE_I8, MTL_TYPE_U8,
-       MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3, MTL_TYPE_F8_E5M2,
-           MTL_TYPE_C64,
-       MTL_TYPE_OTHER,                      /* not known here: bytes are not checked against the shape */
-       MTL_TYPE_COUNT };
+    MTL_TYPE_I8, MTL_TYPE_U8, MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3,
+    MTL_TYPE_F8_E5M2, MTL_TYPE_C64,
+    MTL_TYPE_OTHER,                         /* not known here: bytes are not checked against the shape */
+    MTL_TYPE_COUNT };
 typedef struct mtl_safetensors {
     size_t count;
     mtl_safetensor *tensors;
@@ -1540,8 +1519,7 @@ typedef struct mtl_plan {
    bytes. Stepped and reset like any other. Errors: VERSION for a plan of another version of the header;
    BUFFER; UNSUPPORTED for an isa (MTL_ISA_*) that the machine lacks. */
 MTL_DEF mtl_stream *mtl_stream_open(void *buffer, size_t bytes, const mtl_plan *plan, size_t sequences,
-                                    int isa,
-                                    mtl_error *err);
+                                    int isa, mtl_error *err);
 /* Writes the stream of a model as C: `header` and `source` take the text of NAME.h and NAME.c, which need
    mtl_rnn.h beside them. name: a C identifier, the plan's. logits: as in mtl_predictor_desc. Errors:
    UNSUPPORTED, naming the part that cannot be streamed; ARGUMENT for a name; IO. */
@@ -1849,12 +1827,11 @@ MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
    desc: inputs, `encoder`, tasks without taps. Nothing else knows of presets: a model that came from one is a
    model like any other. */
 enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL_SHARE_GATED,
-    MTL_SHARE_HIERARCHICAL,
-       MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC, MTL_SHARE_PLE, MTL_SHARE_SOFT,
-       MTL_SHARE_ADVERSARIAL, MTL_SHARE_STACK };
+    MTL_SHARE_HIERARCHICAL, MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC,
+    MTL_SHARE_PLE, MTL_SHARE_SOFT, MTL_SHARE_ADVERSARIAL, MTL_SHARE_STACK };
 #define MTL_SHARE_NAMES(X) \
-    X(MTL_SHARE_FULL, \
-      "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") X(MTL_SHARE_GATED, "gated") \
+    X(MTL_SHARE_FULL, "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") \
+    X(MTL_SHARE_GATED, "gated") \
     X(MTL_SHARE_HIERARCHICAL, "hierarchical") X(MTL_SHARE_CROSS_STITCH, "cross-stitch") \
     X(MTL_SHARE_LEVELS, "levels") X(MTL_SHARE_MMOE, "mmoe") X(MTL_SHARE_CGC, "cgc") X(MTL_SHARE_PLE, "ple") \
     X(MTL_SHARE_SOFT, "soft") X(MTL_SHARE_ADVERSARIAL, "adversarial") X(MTL_SHARE_STACK, "stack")
@@ -1867,24 +1844,19 @@ enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL
     X(MTL_INT,    own_hidden,   0, 0, 1000000, MTL_NONE, "units of a task's own columns; 0: the encoder's") \
     X(MTL_INT,    experts,      4, 1, 64, MTL_NONE, "mmoe, cgc, ple: experts that all tasks share") \
     X(MTL_INT,    own_experts,  1, 1, 64, MTL_NONE, "cgc, ple: experts of each task's own") \
-    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, \
-      "mmoe, cgc, ple: one gate a sequence instead of one a step") \
-    X(MTL_FLAG,   above,        0, 0, 1, MTL_NONE, \
-      "partial: a task's own column stands on the shared one, not beside it") \
+    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, "mmoe, cgc, ple: one gate a sequence, not one a step") \
+    X(MTL_FLAG, above, 0, 0, 1, MTL_NONE, "partial: own columns stand on the shared one, not beside it") \
     X(MTL_FLAG,   distributions, 0, 0, 1, MTL_NONE, "hierarchical: what lower tasks predict goes up, too") \
-    X(MTL_FLAG,   stopped,      0, 0, 1, MTL_NONE, \
-      "hierarchical, stack: no gradient goes back through what they predict") \
+    X(MTL_FLAG, stopped, 0, 0, 1, MTL_NONE, "hierarchical, stack: no gradient through what they predict") \
     X(MTL_FLOAT,  tie,       1e-3, 0, 1e6, MTL_NONE, "soft: weight of the distances between tasks' columns") \
     X(MTL_FLOAT,  orthogonal, 0.01, 0, 1e6, MTL_NONE, \
       "adversarial: weight that keeps shared and own columns apart") \
     X(MTL_FLOAT,  adversary, 0.05, 0, 1e6, MTL_NONE, "adversarial: weight of the task `origin`") \
-    X(MTL_INT,    sets,         0, 0, 1000000, MTL_NONE, \
-      "adversarial: data sets that are told apart; the command counts them") \
+    X(MTL_INT, sets, 0, 0, 1000000, MTL_NONE, "adversarial: data sets told apart; the command counts them") \
     X(MTL_INT,    attention,    0, 0, 64, MTL_NONE, \
       "layers of self-attention over each column that a task reads, with the encoder's heads, head_width, " \
       "rotary and norm_epsilon; 0: none") \
-    X(MTL_FLOAT,  attention_dropout, 0, 0, 0.99, MTL_NONE, \
-      "share of what these add that is dropped in training")
+    X(MTL_FLOAT,  attention_dropout, 0, 0, 0.99, MTL_NONE, "share of what these add dropped in training")
 typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
 /* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`,
    both of which must stay until a model is made of it. how NULL: full sharing.
@@ -2364,10 +2336,7 @@ enum {
 };
 
 /* sum over i of limb[i] 2^(32 i); the highest limb is not 0. */
-typedef struct mtl__big {
-    int count;
-    uint32_t limb[MTL__BIG_LIMBS];
-} mtl__big;
+typedef struct mtl__big { int count; uint32_t limb[MTL__BIG_LIMBS]; } mtl__big;
 
 static void mtl__big_set(mtl__big *a, uint64_t value)
 {
@@ -2576,8 +2545,7 @@ static int mtl__decimal_quick(const mtl__decimal *decimal, double *out)
 {
 #if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD == 0
     static const double powers[23] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12,
-        1e13, 1e14, 1e15, 1e16,
-                                       1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+                                       1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
     volatile double power;          /* so that -ffast-math cannot divide by way of a reciprocal */
     if (decimal->significant > 19 || decimal->head >> 53 || decimal->exponent < -22 || decimal->exponent > 22)
         return 0;
@@ -2884,14 +2852,8 @@ static int mtl__fd_open(const char *path, int flags)
     MTL_FREE(wide);
     return fd;
 }
-MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count)
-{
-    return _read(fd, bytes, (unsigned)count);
-}
-MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count)
-{
-    return _write(fd, bytes, (unsigned)count);
-}
+MTL__INLINE long long mtl__fd_read(int fd, void *to, size_t n) { return _read(fd, to, (unsigned)n); }
+MTL__INLINE long long mtl__fd_write(int fd, const void *of, size_t n) { return _write(fd, of, (unsigned)n); }
 MTL__INLINE int mtl__fd_sync(int fd) { return _commit(fd); }
 MTL__INLINE int mtl__fd_close(int fd) { return _close(fd); }
 typedef struct _stat64 mtl__stat;
@@ -2913,11 +2875,8 @@ static int mtl__fd_stat(const char *path, mtl__stat *status)
 enum { MTL__FLAGS_READ = O_RDONLY | MTL__CLOEXEC, MTL__FLAGS_NEW = O_WRONLY | O_CREAT | O_EXCL | MTL__CLOEXEC,
        MTL__FLAGS_WRITE = O_WRONLY | MTL__CLOEXEC };
 MTL__INLINE int mtl__fd_open(const char *path, int flags) { return open(path, flags, 0666); }
-MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count) { return read(fd, bytes, count); }
-MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count)
-{
-    return write(fd, bytes, count);
-}
+MTL__INLINE long long mtl__fd_read(int fd, void *to, size_t n) { return read(fd, to, n); }
+MTL__INLINE long long mtl__fd_write(int fd, const void *of, size_t n) { return write(fd, of, n); }
 MTL__INLINE int mtl__fd_sync(int fd) { return fsync(fd); }
 MTL__INLINE int mtl__fd_close(int fd) { return close(fd); }
 typedef struct stat mtl__stat;
@@ -3065,10 +3024,7 @@ static size_t mtl__path_folder(const char *path)
 }
 
 /* The caller's own MTL_FREE may not take NULL. */
-MTL__INLINE void mtl__release(void *memory)
-{
-    if (memory) MTL_FREE(memory);
-}
+MTL__INLINE void mtl__release(void *memory) { if (memory) MTL_FREE(memory); }
 
 /* The first `folder` bytes of path and then name[length], in malloc's memory. */
 static char *mtl__path_join(const char *path, size_t folder, const char *name, size_t length)
@@ -3398,38 +3354,25 @@ MTL__INLINE int mtl__failed(const mtl_error *err) { return err->code != MTL_OK; 
 MTL__INLINE mtl_status mtl__status(const mtl_error *err) { return (mtl_status)err->code; }
 
 /* NaN and infinity by bits: comparisons with NaN mean nothing under -ffast-math. */
-MTL__INLINE int mtl__is_finite(mtl_real x)
-{
 #if MTL__REAL_IS_DOUBLE
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits >> 52 & 0x7ff) != 0x7ff;
+typedef uint64_t mtl__real_bits;
+#  define MTL__INFINITE ((mtl__real_bits)0x7ff << 52)
 #else
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits >> 23 & 0xff) != 0xff;
+typedef uint32_t mtl__real_bits;
+#  define MTL__INFINITE ((mtl__real_bits)0xff << 23)
 #endif
-}
-MTL__INLINE int mtl__is_nan(mtl_real x)
+MTL__INLINE mtl__real_bits mtl__bits_of(mtl_real x)
 {
-#if MTL__REAL_IS_DOUBLE
-    uint64_t bits;
+    mtl__real_bits bits;
     memcpy(&bits, &x, sizeof bits);
-    return (bits << 1) > ((uint64_t)0x7ff << 53);
-#else
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits << 1) > ((uint32_t)0xff << 24);
-#endif
+    return bits;
 }
+MTL__INLINE int mtl__is_finite(mtl_real x) { return (mtl__bits_of(x) & MTL__INFINITE) != MTL__INFINITE; }
+MTL__INLINE int mtl__is_nan(mtl_real x) { return mtl__bits_of(x) << 1 > MTL__INFINITE << 1; }
 MTL__INLINE mtl_real mtl__nan(void)
 {
+    const mtl__real_bits bits = MTL__INFINITE | MTL__INFINITE >> 1;
     mtl_real x;
-#if MTL__REAL_IS_DOUBLE
-    const uint64_t bits = (uint64_t)0x7ff8 << 48;
-#else
-    const uint32_t bits = (uint32_t)0x7fc0 << 16;
-#endif
     memcpy(&x, &bits, sizeof x);
     return x;
 }
@@ -3558,10 +3501,8 @@ static mtl_status mtl__check_buffer(const void *buffer, size_t bytes, size_t nee
     if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
     return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
                      "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need,
-                         MTL__ALIGNMENT, bytes,
-                     !buffer         ? " (buffer is NULL)"
-                     : bytes >= need ? ", not aligned"
-                                     : "");
+                     MTL__ALIGNMENT, bytes,
+                     !buffer ? " (buffer is NULL)" : bytes >= need ? ", not aligned" : "");
 }
 
 static mtl_status mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
@@ -3590,9 +3531,7 @@ static char *mtl__print(char *out, size_t size, const char *format, ...)
    to 15.4.
    -------------------------------------------------------------------------------------------------------- */
 #ifdef MTL__X86
-typedef struct mtl__cpuid_answer {
-    unsigned a, b, c, d;
-} mtl__cpuid_answer;
+typedef struct mtl__cpuid_answer { unsigned a, b, c, d; } mtl__cpuid_answer;
 
 static mtl__cpuid_answer mtl__cpuid(unsigned leaf, unsigned part)
 {
@@ -4260,10 +4199,7 @@ typedef struct mtl__product_weights {
 
 /* Rows in time: step t has rows[t] rows (never increasing), the first at packed row offset[t]; row
    offset[t]+b belongs to sequence b (sequences sorted by falling length). */
-typedef struct mtl__steps {
-    size_t steps;
-    const size_t *rows, *offset;
-} mtl__steps;
+typedef struct mtl__steps { size_t steps; const size_t *rows, *offset; } mtl__steps;
 
 /* What sets a cell apart, but for its arithmetic. Gates are counted in the order of files, PyTorch's: LSTM
    i f g o, GRU r z n, RNN one; minGRU z n. */
@@ -4447,17 +4383,19 @@ typedef struct mtl__chain_back {
     X(void, pack_pairs_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, \
       const int *order, mtl_real *packed))
 
-/* Kernels: return type, name, arguments. Row and block ranges are half open. */
-#define MTL__KERNEL_LIST(X) \
-    X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
-    X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
-    X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
+/* Kernels: return type, name, arguments; row and block ranges are half open. First those of streams, too. */
+#define MTL__COMMON_KERNEL_LIST(X) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
     X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
+#define MTL__KERNEL_LIST(X) \
+    MTL__COMMON_KERNEL_LIST(X) \
+    X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
+    X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
+    X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count))
 
 /* Those of crf tasks; `exponential` is also what the accuracy of all that is built on it is measured by. */
 #define MTL__CHAIN_KERNEL_LIST(X) \
@@ -4496,17 +4434,12 @@ typedef struct mtl__chain_back {
 /* Those that streams call stand in a table of their own as well, so that a program with streams alone links
    no others: type as in the list above. */
 #define MTL__STREAM_KERNEL_LIST(X) \
+    MTL__COMMON_KERNEL_LIST(X) \
     X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
     X(void, dense_row, (size_t outputs, size_t inputs, const mtl_real *x, const mtl_real *packed, \
       const mtl_real *bias, mtl_real *y)) \
-    X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
-    X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
-    X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
-    X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
-    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, standardise, (size_t n, const mtl_real *x, const mtl_real *mean, const mtl_real *factor, \
-      mtl_real *y)) \
-    X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
+      mtl_real *y))
 
 typedef struct mtl__stream_kernels {
     int isa;
@@ -4735,8 +4668,7 @@ static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows
 static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_block *b)
 {
     const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_z_row(p);
-    const size_t dz_row = mtl__cell_dz_row(p),
-        padded = mtl__padded(p->units);
+    const size_t dz_row = mtl__cell_dz_row(p), padded = mtl__padded(p->units);
     const int one_row = part->rows == 1;
     b->rows = part->rows;
     b->activation = p->activation;
@@ -4995,6 +4927,13 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t ha
    whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum;
    shifted into the exponent's place, it is 2^n. */
 
+#define MTL__HIDDEN(hide) \
+    MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x) \
+    { \
+        hide(x); \
+        return x; \
+    }
+
 #if MTL__STAMP == 4     /* AVX-512: 32 registers of 16 */
 #define MTL__LANES 16
 #define MTL__TILE_SUMS 24
@@ -5033,10 +4972,8 @@ MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
-    const __m512i bits =
-        _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x),
-                                  0xca);
-    return _mm512_castsi512_ps(bits);
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y),
+                                                         MTL__FN(mtl__bits)(x), 0xca));
 }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
 {
@@ -5050,11 +4987,7 @@ MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return _mm512_scalef_ps(y, power); }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE_512(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE_512)
 MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
 {
     mtl__vec quotient;
@@ -5177,10 +5110,7 @@ MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
 {
     return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), y);
 }
-MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
-{
-    return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)));
-}
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm256_or_ps(x, _mm256_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
@@ -5191,11 +5121,7 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const __m256i nan = _mm256_cmpgt_epi32(_mm256_castps_si256(mtl__abs(x)), _mm256_set1_epi32(0x7f800000));
     return _mm256_or_ps(y, _mm256_castsi256_ps(nan));
 }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 typedef __m256 mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
@@ -5291,22 +5217,13 @@ MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm_mul_ps(a, b);
 MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return _mm_sqrt_ps(a); }
 MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return _mm_min_ps(a, x); }
 MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return _mm_max_ps(a, x); }
-MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c)
-{
-    return _mm_add_ps(_mm_mul_ps(a, b), c);
-}
-MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c)
-{
-    return _mm_sub_ps(c, _mm_mul_ps(a, b));
-}
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return mtl__add(mtl__mul(a, b), c); }
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return mtl__sub(c, mtl__mul(a, b)); }
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
 {
     return _mm_and_ps(_mm_cmpgt_ps(x, _mm_setzero_ps()), y);
 }
-MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
-{
-    return _mm_and_ps(x, _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff)));
-}
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm_andnot_ps(_mm_set1_ps(-0.0f), x); }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm_or_ps(x, _mm_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
@@ -5317,11 +5234,7 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const __m128i nan = _mm_cmpgt_epi32(_mm_castps_si128(mtl__abs(x)), _mm_set1_epi32(0x7f800000));
     return _mm_or_ps(y, _mm_castsi128_ps(nan));
 }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 typedef __m128 mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
@@ -5425,11 +5338,7 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const uint32x4_t nan = vcgtq_u32(MTL__FN(mtl__bits)(vabsq_f32(x)), vdupq_n_u32(0x7f800000u));
     return vbslq_f32(nan, x, y);
 }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 typedef float32x4_t mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
@@ -5497,11 +5406,7 @@ MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return c 
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return x > 0 ? y : 0; }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return x < 0 ? -x : x; }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return x < 0 ? x : -x; }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 #if MTL__REAL_IS_DOUBLE
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return (x < 0) == (y < 0) ? y : -y; }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
@@ -5775,10 +5680,8 @@ MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
         mtl__store(dx + i, MTL__FN(mtl__slope_dense)(activation, mtl__load(of + i), mtl__load(dy + i)));
     if (i < n)
-        mtl__store_some(dx + i,
-                        MTL__FN(mtl__slope_dense)(activation, mtl__load_some(of + i, n - i),
-                                                       mtl__load_some(dy + i, n - i)),
-                        n - i);
+        mtl__store_some(dx + i, MTL__FN(mtl__slope_dense)(activation, mtl__load_some(of + i, n - i),
+                                                          mtl__load_some(dy + i, n - i)), n - i);
 }
 
 MTL__KERNEL void MTL__FN(mtl__exponential)(size_t n, const mtl_real *x, mtl_real *y)
@@ -5807,21 +5710,6 @@ MTL__KERNEL void MTL__FN(mtl__standardise)(size_t n, const mtl_real *x, const mt
     for (; i < n; i++) y[i] = (x[i] - mean[i]) * factor[i];
 }
 
-/* y += share (x - y): a running average of x. Bound: memory. */
-MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real *x, mtl_real *y)
-{
-    const mtl__vec factor = mtl__all(share);
-    size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
-        const mtl__vec old = mtl__load(y + i);
-        mtl__store(y + i, mtl__muladd(factor, mtl__sub(mtl__load(x + i), old), old));
-    }
-    if (i < n) {
-        const mtl__vec old = mtl__load_some(y + i, n - i);
-        mtl__store_some(y + i, mtl__muladd(factor, mtl__sub(mtl__load_some(x + i, n - i), old), old), n - i);
-    }
-}
-
 /* n reals, at most a vector. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__load_n)(const mtl_real *p, size_t n)
 {
@@ -5831,6 +5719,18 @@ MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
 {
     if (n == MTL__LANES) mtl__store(p, x);
     else mtl__store_some(p, x, n);
+}
+
+/* y += share (x - y): a running average of x. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real *x, mtl_real *y)
+{
+    const mtl__vec factor = mtl__all(share);
+    size_t i;
+    for (i = 0; i < n; i += MTL__LANES) {
+        const size_t width = mtl__at_most(n - i, MTL__LANES);
+        const mtl__vec old = MTL__FN(mtl__load_n)(y + i, width), now = MTL__FN(mtl__load_n)(x + i, width);
+        MTL__FN(mtl__store_n)(y + i, mtl__muladd(factor, mtl__sub(now, old), old), width);
+    }
 }
 
 /* `vectors` (a constant) vectors of mtl__add_rows, the last of them `last` reals wide. */
@@ -5891,29 +5791,19 @@ MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
 
 /* y is the largest of several arrays, of which x is one. Where x reaches it, dx (+)= left and left becomes 0;
    elsewhere dx (+)= 0. So with left = dy at first, of equals the first that this is called for gets dy. */
-MTL__VECTOR mtl__vec MTL__FN(mtl__maximum_rest)(mtl__vec x, mtl__vec y, mtl__vec left)
-{
-    return mtl__where_positive(mtl__sub(y, x), left);
-}
 MTL__KERNEL void MTL__FN(mtl__maximum_backward)(size_t n, const mtl_real *x, const mtl_real *y,
                                                 mtl_real *left, int accumulate, mtl_real *dx)
 {
     size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
-        const mtl__vec g = mtl__load(left + i), rest = MTL__FN(mtl__maximum_rest)(mtl__load(x + i),
-                                                                                  mtl__load(y + i), g);
-        const mtl__vec d = mtl__hidden(mtl__sub(g, rest));      /* g or 0, before anything is added */
-        mtl__store(left + i, rest);
-        mtl__store(dx + i, accumulate ? mtl__add(mtl__load(dx + i), d) : d);
-    }
-    if (i < n) {
-        const mtl__vec g = mtl__load_some(left + i, n - i);
-        const mtl__vec rest = MTL__FN(mtl__maximum_rest)(mtl__load_some(x + i, n - i),
-                                                         mtl__load_some(y + i, n - i), g);
-        mtl__vec d = mtl__hidden(mtl__sub(g, rest));
-        if (accumulate) d = mtl__add(mtl__load_some(dx + i, n - i), d);
-        mtl__store_some(left + i, rest, n - i);
-        mtl__store_some(dx + i, d, n - i);
+    for (i = 0; i < n; i += MTL__LANES) {
+        const size_t width = mtl__at_most(n - i, MTL__LANES);
+        const mtl__vec g = MTL__FN(mtl__load_n)(left + i, width);
+        const mtl__vec value = MTL__FN(mtl__load_n)(x + i, width), top = MTL__FN(mtl__load_n)(y + i, width);
+        const mtl__vec rest = mtl__where_positive(mtl__sub(top, value), g);
+        mtl__vec d = mtl__hidden(mtl__sub(g, rest));            /* g or 0, before anything is added */
+        if (accumulate) d = mtl__add(MTL__FN(mtl__load_n)(dx + i, width), d);
+        MTL__FN(mtl__store_n)(left + i, rest, width);
+        MTL__FN(mtl__store_n)(dx + i, d, width);
     }
 }
 
@@ -5986,9 +5876,8 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
         const mtl__vec largest = mtl__all(MTL__FN(mtl__row_max)(s->classes, x));
         mtl__vec sums = mtl__all(0);
         if (!whole) {                           /* one vector, which stays in its register */
-            sums = MTL__FN(mtl__first_lanes)(MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x, rest),
-                                                                             largest)),
-                                             rest);
+            sums = MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x, rest), largest));
+            sums = MTL__FN(mtl__first_lanes)(sums, rest);
             mtl__store_some(p, mtl__mul(mtl__all(1 / mtl__lanes_sum(sums)), sums), rest);
             continue;
         }
@@ -6055,8 +5944,7 @@ MTL__KERNEL void MTL__FN(mtl__layer_norm)(const mtl__layer_norm *p, size_t row_b
 }
 
 /* dx (+)= r (g - mean(g) - h mean(g h)) with g = dy gain, h = (x - mean) r. */
-MTL__KERNEL void MTL__FN(mtl__layer_norm_backward)(const mtl__layer_norm *p, size_t row_begin,
-                                                   size_t row_end)
+MTL__KERNEL void MTL__FN(mtl__layer_norm_backward)(const mtl__layer_norm *p, size_t row_begin, size_t row_end)
 {
     const mtl_real share = 1 / (mtl_real)p->width;
     size_t row, i, n;
@@ -6189,9 +6077,7 @@ MTL__VECTOR MTL__FN(mtl__coefficients) MTL__FN(mtl__row_coefficients)(const mtl_
 MTL__VECTOR mtl__vec MTL__FN(mtl__coefficients_at)(const MTL__FN(mtl__coefficients) *a, size_t i, size_t n)
 {
     const mtl_real *q = a->q + i * a->q_step, *w = a->w + i * a->w_step;
-    if (n < MTL__LANES) return mtl__mul(mtl__load_some(w, n),
-                                        mtl__muladd(a->keep, mtl__load_some(q, n), a->spread));
-    return mtl__mul(mtl__load(w), mtl__muladd(a->keep, mtl__load(q), a->spread));
+    return mtl__mul(MTL__FN(mtl__load_n)(w, n), mtl__muladd(a->keep, MTL__FN(mtl__load_n)(q, n), a->spread));
 }
 
 /* What a row's label adds to the coefficient of its class. */
@@ -6215,7 +6101,7 @@ MTL__VECTOR mtl_real MTL__FN(mtl__coefficient_sums)(const mtl__cross_entropy *p,
         for (i = 0; i < p->classes; i += MTL__LANES) {
             const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
             const mtl__vec here = MTL__FN(mtl__coefficients_at)(&a, i, n);
-            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            const mtl__vec value = MTL__FN(mtl__load_n)(x + i, n);
             sums = mtl__add(sums, here);
             products = mtl__muladd(here, mtl__sub(value, offset), products);
         }
@@ -6260,13 +6146,11 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
         mtl_real *dx = p->dx + row * p->dx_stride;
         for (i = 0; i < p->classes; i += MTL__LANES) {
             const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
-            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            const mtl__vec value = MTL__FN(mtl__load_n)(x + i, n);
             mtl__vec d = mtl__mul(scale, MTL__FN(mtl__exp_fall)(mtl__sub(value, offset)));
             if (soft) d = mtl__submul(factor, MTL__FN(mtl__coefficients_at)(&a, i, n), d);
-            if (p->accumulate) d = mtl__add(d, n < MTL__LANES
-                                            ? mtl__load_some(dx + i, n) : mtl__load(dx + i));
-            if (n < MTL__LANES) mtl__store_some(dx + i, d, n);
-            else mtl__store(dx + i, d);
+            if (p->accumulate) d = mtl__add(d, MTL__FN(mtl__load_n)(dx + i, n));
+            MTL__FN(mtl__store_n)(dx + i, d, n);
         }
         if (p->labels) {
             const int label = p->labels[p->items[row]];
@@ -6398,15 +6282,13 @@ MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, 
         uint32_t half[2];
         mtl__dropout_row(d, row, half);
         for (i = 0; i < whole; i += MTL__LANES) {
-            const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
-                                     mtl__mul(factor, mtl__load(x + i)));
+            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
+                                                       mtl__mul(factor, mtl__load(x + i)));
             mtl__store(y + i, mtl__add(kept, d->accumulate ? mtl__load(y + i) : zero));
         }
         if (rest) {
-            const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
-                                     mtl__mul(factor, mtl__load_some(x + i, rest)));
+            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
+                                                       mtl__mul(factor, mtl__load_some(x + i, rest)));
             mtl__store_some(y + i, mtl__add(kept, d->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
         }
     }
@@ -6567,8 +6449,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2
         ? 4 : 8;
     const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1,
-        b_block = t->b_block, b_step = MTL__BLOCK,
-                 length = t->length, next_step = t->next_step;
+        b_block = t->b_block, b_step = MTL__BLOCK, length = t->length, next_step = t->next_step;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
     const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b, *next = t->next;
     size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
@@ -7855,8 +7736,7 @@ MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_mom
 /* n parameters, whole vectors of them. */
 MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const int plain,
                                           const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p,
-                                              const mtl_real *g, mtl_real *m,
-                                          mtl_real *v)
+                                          const mtl_real *g, mtl_real *m, mtl_real *v)
 {
     size_t i;
     for (i = 0; i < n; i += MTL__LANES)
@@ -7867,17 +7747,15 @@ MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_moment
 /* Chooses the loop in which the rule is constant. k is copied, so that its constants stay in registers. */
 MTL__KERNEL void MTL__FN(mtl__update_whole)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain,
                                             size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
-                                                mtl_real *v)
+                                            mtl_real *v)
 {
     const MTL__FN(mtl__rule) rule = *k;
-    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0)
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &rule, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &rule, n, p, g,
-                                                                    m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &rule, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &rule, n,
-                                                                        p, g, m, v);
+    const int sgd = u->rule == MTL_OPTIMIZER_SGD, rmsprop = u->rule == MTL_OPTIMIZER_RMSPROP;
+    const int still = u->momentum == 0;
+    if (sgd && still) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &rule, n, p, g, m, v);
+    else if (sgd) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &rule, n, p, g, m, v);
+    else if (rmsprop && still) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &rule, n, p, g, m, v);
+    else if (rmsprop) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &rule, n, p, g, m, v);
     else if (plain) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 1, &rule, n, p, g, m, v);
     else MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 0, &rule, n, p, g, m, v);
 }
@@ -7940,9 +7818,7 @@ static const mtl__stream_kernels MTL__FN(mtl__stream_kernels) = {
     MTL__STAMP, MTL__STREAM_KERNEL_LIST(MTL__KERNEL_ENTRY)
 };
 static const mtl__kernels MTL__FN(mtl__kernels) = {
-    MTL__STAMP,
-    MTL__QUOTE(MTL__ISA),
-    MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
+    MTL__STAMP, MTL__QUOTE(MTL__ISA), MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
     MTL__CHAIN_KERNEL_LIST(MTL__CHAIN_ENTRY)
     MTL__TRAINING_KERNEL_LIST(MTL__TRAINING_ENTRY)
 #if MTL__PAIRS
@@ -8035,6 +7911,7 @@ typedef char mtl__stamp_check
 #ifdef MTL__SCALAR
 #  define MTL__STAMP 1
 #  define MTL__ISA scalar
+#  define MTL__OF_SCALAR(name) &name##_scalar,
 #  include MTL_HEADER_NAME
 #endif
 
@@ -8042,17 +7919,20 @@ typedef char mtl__stamp_check
 #  if MTL__STAMPED(MTL_ISA_SSE2)
 #    define MTL__STAMP 2
 #    define MTL__ISA sse2
+#    define MTL__OF_SSE2(name) &name##_sse2,
 #    include MTL_HEADER_NAME
 #  endif
 #  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
 #    define MTL__STAMP 3
 #    define MTL__ISA avx2
+#    define MTL__OF_AVX2(name) &name##_avx2,
 #    define MTL__TARGET "avx2,fma"
 #    include MTL_HEADER_NAME
 #  endif
 #  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
 #    define MTL__STAMP 4
 #    define MTL__ISA avx512
+#    define MTL__OF_AVX512(name) &name##_avx512,
 #    ifdef MTL__AVX512_EMULATED
 #      define MTL__TARGET "avx2,fma"
 #    else
@@ -8066,6 +7946,7 @@ typedef char mtl__stamp_check
 #  if MTL__STAMPED(MTL_ISA_NEON)
 #    define MTL__STAMP 5
 #    define MTL__ISA neon
+#    define MTL__OF_NEON(name) &name##_neon,
 #    include MTL_HEADER_NAME
 #  endif
 #endif
@@ -8114,29 +7995,19 @@ typedef char mtl__stamp_check
 #undef mtl__pairs_across
 
 /* The tables of this program that are called NAME_isa, worst first. */
-#ifdef MTL__SCALAR
-#  define MTL__OF_SCALAR(name) &name##_scalar,
-#else
+#ifndef MTL__OF_SCALAR
 #  define MTL__OF_SCALAR(name)
 #endif
-#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
-#  define MTL__OF_SSE2(name) &name##_sse2,
-#else
+#ifndef MTL__OF_SSE2
 #  define MTL__OF_SSE2(name)
 #endif
-#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
-#  define MTL__OF_AVX2(name) &name##_avx2,
-#else
+#ifndef MTL__OF_AVX2
 #  define MTL__OF_AVX2(name)
 #endif
-#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
-#  define MTL__OF_AVX512(name) &name##_avx512,
-#else
+#ifndef MTL__OF_AVX512
 #  define MTL__OF_AVX512(name)
 #endif
-#if defined(MTL__NEON) && MTL__STAMPED(MTL_ISA_NEON)
-#  define MTL__OF_NEON(name) &name##_neon,
-#else
+#ifndef MTL__OF_NEON
 #  define MTL__OF_NEON(name)
 #endif
 #define MTL__TABLES(name) MTL__OF_SCALAR(name) MTL__OF_SSE2(name) MTL__OF_AVX2(name) MTL__OF_AVX512(name) \
@@ -8873,19 +8744,8 @@ static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequenc
                                                 size_t steps, mtl_error *err)
 {
     mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
-    int **by_sequence[5], **by_row[6], i;
+    int i;
     if (!p) return NULL;
-    by_sequence[0] = &p->order;
-    by_sequence[1] = &p->place;
-    by_sequence[2] = &p->lengths;
-    by_sequence[3] = &p->last;
-    by_sequence[4] = &p->starts;
-    by_row[0] = &p->caller_row;
-    by_row[1] = &p->caller_sequence;
-    by_row[2] = &p->sequence;
-    by_row[3] = &p->previous[0];
-    by_row[4] = &p->previous[1];
-    by_row[5] = &p->packed_row;
     for (i = 0; i < 2; i++) {
         p->space[i].packing = p;
         p->space[i].level = i;
@@ -8897,8 +8757,17 @@ static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequenc
                                                             "a batch's steps", err);
     p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t),
                                                                 "a batch's steps", err);
-    for (i = 0; i < 5; i++) *by_sequence[i] = mtl__packing_ints(arena, sequences, err);
-    for (i = 0; i < 6; i++) *by_row[i] = mtl__packing_ints(arena, rows, err);
+    p->order = mtl__packing_ints(arena, sequences, err);
+    p->place = mtl__packing_ints(arena, sequences, err);
+    p->lengths = mtl__packing_ints(arena, sequences, err);
+    p->last = mtl__packing_ints(arena, sequences, err);
+    p->starts = mtl__packing_ints(arena, sequences, err);
+    p->caller_row = mtl__packing_ints(arena, rows, err);
+    p->caller_sequence = mtl__packing_ints(arena, rows, err);
+    p->sequence = mtl__packing_ints(arena, rows, err);
+    p->previous[0] = mtl__packing_ints(arena, rows, err);
+    p->previous[1] = mtl__packing_ints(arena, rows, err);
+    p->packed_row = mtl__packing_ints(arena, rows, err);
     return mtl__failed(err) ? NULL : p;
 }
 
@@ -9156,8 +9025,7 @@ static size_t mtl__word_part(const mtl_input_desc *d, const char **word, size_t 
         part = mtl__word_shape(*word, length, shape);
         *word = shape;
     } else if (d->part == MTL_PART_PREFIX || d->part == MTL_PART_SUFFIX) {
-        part = mtl__word_end(*word, length, d->letters ? (size_t)d->letters : 3,
-                             d->part == MTL_PART_SUFFIX);
+        part = mtl__word_end(*word, length, d->letters ? (size_t)d->letters : 3, d->part == MTL_PART_SUFFIX);
         if (d->part == MTL_PART_SUFFIX) *word += length - part;
     }
     return part;
@@ -9226,10 +9094,7 @@ static void mtl__text_append(mtl__text *text, const char *bytes, size_t count)
     text->length += count;
 }
 
-static void mtl__text_add(mtl__text *text, const char *piece)
-{
-    mtl__text_append(text, piece, strlen(piece));
-}
+static void mtl__text_add(mtl__text *text, const char *end) { mtl__text_append(text, end, strlen(end)); }
 
 /* The error that text met, put into err; what: what the text was to become. */
 static mtl_status mtl__text_check(const mtl__text *text, const char *what, mtl_error *err)
@@ -9344,15 +9209,11 @@ typedef struct mtl__json_reader {
 static mtl_status mtl__json_fail(mtl__json_reader *r, const char *expected)
 {
     return mtl__fail(r->err, MTL_ERROR_FORMAT, r->what, (long long)(r->base + r->at),
-                     "%s: not valid JSON at byte %z: expected %s",
-                     r->what, r->base + r->at, expected);
+                     "%s: not valid JSON at byte %z: expected %s", r->what, r->base + r->at, expected);
 }
 
 /* The next character, 0 at the end (a zero byte in the text is no JSON either). */
-MTL__INLINE char mtl__json_peek(const mtl__json_reader *r)
-{
-    return r->at < r->length ? r->text[r->at] : '\0';
-}
+MTL__INLINE char mtl__json_peek(const mtl__json_reader *r) { return r->at < r->length ? r->text[r->at] : 0; }
 
 static char mtl__json_skip_space(mtl__json_reader *r)
 {
@@ -9922,9 +9783,8 @@ static mtl_status mtl__file_map(mtl__file_view *view, const char *path, mtl_erro
 /* in the order of MTL_TYPE_* */
 static const struct { const char *name; size_t bytes; } mtl__types[MTL_TYPE_COUNT] = {
     { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 },
-        { "I8", 1 }, { "U8", 1 },
-    { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "C64", 8 },
-        { "another type", 0 } };
+    { "I8", 1 }, { "U8", 1 }, { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 },
+    { "F8_E5M2", 1 }, { "C64", 8 }, { "another type", 0 } };
 
 MTL__INLINE int mtl__big_endian(void)
 {
@@ -10188,8 +10048,7 @@ static mtl_status mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, 
     if (end != data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, count ? spans[count - 1].tensor->name : "", (long long)end,
                          "the file's data goes on after its last tensor: %z bytes, of which %l are described",
-                             data_bytes,
-                         (long long)end);
+                         data_bytes, (long long)end);
     return MTL_OK;
 }
 
@@ -10727,12 +10586,6 @@ static MTL__RARE size_t mtl__desc_count(const mtl_field *f, const void *members)
     return count;
 }
 
-/* "what.field[i]", or "field[i]" of the model's own lists, into out. */
-static const char *mtl__desc_element(const mtl_field *f, const char *what, size_t i, char *out, size_t size)
-{
-    return mtl__print(out, size, what[0] ? "%s.%s[%z]" : "%s%s[%z]", what, f->name, i);
-}
-
 /* ---- kinds that were left out -------------------------------------------------------------------------- */
 
 /* is_in: 0 when the option (MTL_CELLS and its like) left the kind out of this program. */
@@ -10856,9 +10709,11 @@ static MTL__RARE mtl_status mtl__desc_adopt(int desc, void *members, mtl_arena *
         if (f->type == MTL_LIST) {
             size_t bytes = mtl__descs[f->of].bytes;
             mtl__desc_copy_bytes(f->offset, mtl__desc_count(f, members) * bytes, members, arena, err);
-            for (k = 0; k < mtl__desc_count(f, members) && !mtl__failed(err); k++)
+            for (k = 0; k < mtl__desc_count(f, members) && !mtl__failed(err); k++) {
+                mtl__print(where, sizeof where, what[0] ? "%s.%s[%z]" : "%s%s[%z]", what, f->name, k);
                 mtl__desc_adopt(f->of, (char *)(uintptr_t)mtl__desc_pointer(members, f->offset) + k * bytes,
-                                arena, mtl__desc_element(f, what, k, where, sizeof where), err);
+                                arena, where, err);
+            }
         } else mtl__desc_copy_member(f, members, arena, what, err);
     }
     return mtl__status(err);
@@ -11159,10 +11014,7 @@ MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run)
 }
 
 /* 1: this run multiplies in bfloat16. Only training does: a run with a tape and with such packings. */
-MTL__INLINE int mtl__run_pairs(const mtl_run *run)
-{
-    return run->tape && run->packings && run->packings->pairs;
-}
+MTL__INLINE int mtl__run_pairs(const mtl_run *r) { return r->tape && r->packings && r->packings->pairs; }
 
 /* A matrix in the run's packings. A dry run notes that it is wanted. */
 static MTL__RARE const mtl_real *mtl__run_held(const mtl_run *run, const mtl__matrix *m)
@@ -11553,10 +11405,7 @@ MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run)
     mtl__parameters_pack(packings->set, mtl__run_kernels(run), run->scheduler, packings, 0);
 }
 
-MTL_DEF void mtl_tape_mark(mtl_run *run)
-{
-    if (run->tape) run->tape->mark = run->tape->last;
-}
+MTL_DEF void mtl_tape_mark(mtl_run *run) { if (run->tape) run->tape->mark = run->tape->last; }
 
 /* Before losses are seeded: no activation has a gradient. */
 static void mtl__tape_begin(mtl_run *run)
@@ -11670,11 +11519,6 @@ static mtl__product_weights mtl__weights_of_rows(const mtl_real *dz, size_t dz_s
     p.inputs = inputs;
     p.rows = rows;
     return p;
-}
-
-static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
-{
-    mtl__jobs_add_rows(jobs, mtl__product_forward_part, p, sizeof *p, rows, p->gates * p->units * p->inputs);
 }
 
 /* part: mtl__cell_forward_part or _backward_part. Sequences that read large weights together stay in one job,
@@ -11858,10 +11702,7 @@ MTL__INLINE mtl_real mtl__unscaled(const mtl_scaling *s, size_t j, mtl_real x)
     return s->set ? x * s->scale[j] + s->mean[j] : x;
 }
 
-MTL_DEF mtl_real mtl_scaled(const mtl_scaling *scaling, size_t j, mtl_real x)
-{
-    return mtl__scaled(scaling, j, x);
-}
+MTL_DEF mtl_real mtl_scaled(const mtl_scaling *s, size_t j, mtl_real x) { return mtl__scaled(s, j, x); }
 
 MTL_DEF MTL__RARE mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width,
                                                mtl_error *err)
@@ -12128,10 +11969,7 @@ struct mtl_dense {
     mtl_tensor *weight, *bias;              /* bias NULL: none */
     mtl__matrix *matrix;
 };
-typedef struct mtl__dense_data {
-    const mtl_dense *dense;
-    mtl_activation *x, *y;
-} mtl__dense_data;
+typedef struct mtl__dense_data { const mtl_dense *dense; mtl_activation *x, *y; } mtl__dense_data;
 
 /* Over tensors that are there: weight [out][in], bias [out] or NULL. */
 static MTL__RARE mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias,
@@ -12267,10 +12105,7 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
    2016) ------------------------------------------------------------------------------------------------- */
 
-typedef struct mtl__dropout_data {
-    mtl__dropout forward;
-    mtl_activation *x, *y;
-} mtl__dropout_data;
+typedef struct mtl__dropout_data { mtl__dropout forward; mtl_activation *x, *y; } mtl__dropout_data;
 
 MTL__KERNEL_PART(dropout, mtl__dropout)
 
@@ -12742,8 +12577,7 @@ static void mtl__choice_pack_back_part(const mtl__kernels *kernels, const void *
                                        size_t end)
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
-    (void)begin;
-    (void)end;
+    (void)begin; (void)end;
     kernels->pack_backward(1, p->of->count, p->of->x->width, p->rows, NULL, p->packed);
 }
 
@@ -12752,9 +12586,7 @@ static void mtl__choice_mark_part(const mtl__kernels *kernels, const void *pass,
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
     const mtl__choice *d = p->of;
-    (void)kernels;
-    (void)begin;
-    (void)end;
+    (void)kernels; (void)begin; (void)end;
     if (p->gradients) mtl__gradient_touch(p->gradients, d->weight, d->ids, d->count, p->add, p->fresh);
     else memset(p->add, p->add_weight, d->count);
     if (p->all_biases && !p->add_bias) memset(p->all_biases, 0, d->bias->count * sizeof(mtl_real));
@@ -13899,10 +13731,7 @@ static const mtl__cell_kind *mtl__cell_kind_find(int cell, int reset)
 }
 
 /* The gates whose hidden product comes after that of the joint ones: reset before. */
-static size_t mtl__cell_apart(const mtl__cell_kind *kind)
-{
-    return kind->joint ? kind->gates - kind->joint : 0;
-}
+static size_t mtl__cell_apart(const mtl__cell_kind *k) { return k->joint ? k->gates - k->joint : 0; }
 
 /* Which packings the products need. */
 static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
@@ -13928,22 +13757,17 @@ static MTL__RARE mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *p
     return mtl_parameters_add(set, name, rows, columns, columns ? MTL_TENSOR_WEIGHT : MTL_TENSOR_BIAS, err);
 }
 
-/* Adds `bias` to the initial bias of the forget gate (Jozefowicz et al. 2015). */
-static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
-{
-    const mtl_init_rows rows = { (size_t)c->kind->forget * c->units, c->units, 1, bias };
-    c->b_ih->init_rows = rows;
-}
-
-/* As PyTorch: all within 1 / sqrt(H). */
-static MTL__RARE void mtl__cell_initial(const mtl_cell *c)
+/* As PyTorch: all within 1 / sqrt(H). forget_bias is added to the forget gate's (Jozefowicz et al. 2015). */
+static MTL__RARE void mtl__cell_initial(const mtl_cell *c, float forget_bias)
 {
     mtl_tensor *const tensors[4] = { c->w_ih, c->w_hh, c->b_ih, c->b_hh };
+    const mtl_init_rows forget = { (size_t)c->kind->forget * c->units, c->units, 1, forget_bias };
     size_t i;
     for (i = 0; i < MTL__COUNT(tensors); i++)
         if (tensors[i]) tensors[i]->initial = MTL__TRAINING ? (float)(1 / sqrt((double)c->units)) : 0;
     c->w_ih->gates = c->kind->gates;
     if (c->w_hh) c->w_hh->gates = c->kind->gates;
+    if (c->b_ih && c->kind->forget) c->b_ih->init_rows = forget;
 }
 
 MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
@@ -13972,8 +13796,7 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
     if (!of.no_bias && hidden)
         c->b_hh = mtl__cell_tensor(set, prefix, "bias_hh", layer, reverse, rows, 0, err);
     if (mtl__failed(err)) return NULL;
-    mtl__cell_initial(c);
-    if (c->b_ih && c->kind->forget) mtl__cell_open_forget_gate(c, of.forget_bias);
+    mtl__cell_initial(c, of.forget_bias);
     mtl__cell_add_matrices(set, c, err);
     return mtl__failed(err) ? NULL : c;
 }
@@ -14056,7 +13879,7 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl__cell_data *d, co
     p.z = z;
     p.z_block = z_block;
     p.z_row = cell->kind->gates * MTL__BLOCK;
-    mtl__jobs_add_product(jobs, &p, rows);
+    mtl__jobs_add_rows(jobs, mtl__product_forward_part, &p, sizeof p, rows, p.gates * p.units * p.inputs);
 }
 
 /* ---- chunks of steps: a layer's passes follow one another chunk by chunk, while what one leaves is in cache
@@ -14409,16 +14232,6 @@ static void mtl__cell_apart_gradient(mtl__jobs *jobs, const mtl__cell_back *back
     mtl__jobs_add_weights(jobs, &p);
 }
 
-static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
-                                       const mtl__step_chunk *chunk)
-{
-    const mtl_gradient *g = mtl__run_gradient(jobs->run, back->data->cell->w_hh);
-    const int add = g && g->state == MTL_GRAD_DENSE;
-    mtl__cell_input_gradients(jobs, back, chunk);
-    if (back->data->cell->w_hh) mtl__cell_hidden_gradients(jobs, back, chunk);
-    if (mtl__cell_apart(back->data->cell->kind)) mtl__cell_apart_gradient(jobs, back, chunk, add);
-}
-
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
 
 /* Asks for the gradients that backward writes, of x only if `wants_x`. Returns 0: none reaches the cell. */
@@ -14487,11 +14300,16 @@ static void mtl__cell_back_steps(mtl__jobs *jobs, const mtl__layer_data *layer, 
     mtl__jobs_add_cell(jobs, mtl__cell_backward_part, &layer->back->cells[k].pass, chunk->sequences);
 }
 
-static void mtl__cell_back_weights(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
-                                   const mtl__step_chunk *chunk)
+static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
+                                       const mtl__step_chunk *chunk)
 {
+    const mtl__cell_back *back = &layer->back->cells[k];
+    const mtl_gradient *g = mtl__run_gradient(jobs->run, back->data->cell->w_hh);
+    const int add = g && g->state == MTL_GRAD_DENSE;
     (void)i;
-    mtl__cell_weight_gradients(jobs, &layer->back->cells[k], chunk);
+    mtl__cell_input_gradients(jobs, back, chunk);
+    if (back->data->cell->w_hh) mtl__cell_hidden_gradients(jobs, back, chunk);
+    if (mtl__cell_apart(back->data->cell->kind)) mtl__cell_apart_gradient(jobs, back, chunk, add);
 }
 
 /* dx. Two cells come from opposite ends; the first at a chunk assigns it: n-1-i of one is i of the other. */
@@ -14602,7 +14420,7 @@ static void mtl__layers_back_list(mtl__jobs *jobs, const mtl__layers *layers, si
         const mtl__layer_data *layer = layers->of[j];
         if (!gradients) mtl__layer_back_add(jobs, layer, i, mtl__cell_back_steps);
         else if (i > 0) {
-            mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_back_weights);
+            mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_weight_gradients);
             mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_back_input);
         }
     }
@@ -14684,8 +14502,7 @@ static MTL__RARE mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *
         constant = mtl__cell_is_constant(d);
         y->constant &= constant;
         d->keep = run->tape && !constant;
-        if (has_c && !d->keep) d->c = mtl__run_zeros(run, d->packing->sequences,
-                                                      mtl__padded(d->cell->units));
+        if (has_c && !d->keep) d->c = mtl__run_zeros(run, d->packing->sequences, mtl__padded(d->cell->units));
     }
     return layer;
 }
