@@ -4431,8 +4431,7 @@ typedef struct mtl__chain_back {
     X(void, maximum_backward, (size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, \
       int accumulate, mtl_real *dx))
 
-/* Those that streams call stand in a table of their own as well, so that a program with streams alone links
-   no others: type as in the list above. */
+/* Those of streams stand in a table of their own, so that a program with streams alone links no others. */
 #define MTL__STREAM_KERNEL_LIST(X) \
     MTL__COMMON_KERNEL_LIST(X) \
     X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
