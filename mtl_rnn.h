@@ -7549,15 +7549,15 @@ MTL__KERNEL void MTL__FN(mtl__cell_slopes)(const mtl__cell_pass *p, const mtl__c
 }
 
 /* A cell's step back without a product of its own. */
-#define MTL__STEP_BACK(cell) \
-    MTL__KERNEL void MTL__FN(mtl__##cell##_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part) \
+#define MTL__STEP_BACK(name, slopes) \
+    MTL__KERNEL void MTL__FN(name)(const mtl__cell_pass *p, const mtl__cell_rows *part) \
     { \
-        MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__##cell##_backward)); \
+        MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(slopes)); \
     }
-MTL__STEP_BACK(rnn)
-MTL__STEP_BACK(gru)
-MTL__STEP_BACK(lstm)
-MTL__STEP_BACK(mingru)
+MTL__STEP_BACK(mtl__rnn_step_back, mtl__rnn_backward)
+MTL__STEP_BACK(mtl__gru_step_back, mtl__gru_backward)
+MTL__STEP_BACK(mtl__lstm_step_back, mtl__lstm_backward)
+MTL__STEP_BACK(mtl__mingru_step_back, mtl__mingru_backward)
 #undef MTL__STEP_BACK
 
 /* The gradient passes two products: that of the gate apart here, then the joint ones' as in other cells. */
@@ -11461,8 +11461,6 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
 
 /* ---- products, cells and their gradients as passes ----------------------------------------------------- */
 
-enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: each packs its part of x */
-
 /* The part of a pass that a kernel does alone. */
 #define MTL__KERNEL_PART(kernel, type) \
     static void mtl__##kernel##_part(const mtl__kernels *k, const void *pass, size_t begin, size_t end) \
@@ -11471,6 +11469,9 @@ enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: ea
     }
 MTL__KERNEL_PART(product_forward, mtl__product_forward)
 MTL__KERNEL_PART(product_backward, mtl__product_backward)
+
+enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: each packs its part of x */
+
 static void mtl__cell_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     kernels->cell_forward((const mtl__cell_pass *)pass, begin, end - begin);
@@ -12104,9 +12105,9 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
    2016) ------------------------------------------------------------------------------------------------- */
 
-typedef struct mtl__dropout_data { mtl__dropout forward; mtl_activation *x, *y; } mtl__dropout_data;
-
 MTL__KERNEL_PART(dropout, mtl__dropout)
+
+typedef struct mtl__dropout_data { mtl__dropout forward; mtl_activation *x, *y; } mtl__dropout_data;
 
 static void mtl__dropout_backward(mtl_run *run, void *data)
 {
@@ -12816,6 +12817,10 @@ MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_rea
 
 /* ---- layer normalisation (Ba et al. 2016): of each row ------------------------------------------------- */
 
+MTL__KERNEL_PART(layer_norm, mtl__layer_norm)
+MTL__KERNEL_PART(layer_norm_backward, mtl__layer_norm)
+MTL__KERNEL_PART(layer_norm_weights, mtl__layer_norm)
+
 struct mtl_norm {
     size_t width;
     mtl_real epsilon;
@@ -12841,10 +12846,6 @@ MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, 
     norm->epsilon = epsilon;
     return mtl__failed(err) ? NULL : norm;
 }
-
-MTL__KERNEL_PART(layer_norm, mtl__layer_norm)
-MTL__KERNEL_PART(layer_norm_backward, mtl__layer_norm)
-MTL__KERNEL_PART(layer_norm_weights, mtl__layer_norm)
 
 static void mtl__norm_backward(mtl_run *run, void *data)
 {
