@@ -49,25 +49,18 @@
 
    OPTIONS, before the implementation:
        MTL_RNN_STATIC           everything static: private to this file
-       MTL_REAL double          double precision, scalar code: for checking gradients and for teaching (define
-                                it everywhere)
-       MTL_NO_SIMD              scalar kernels only           MTL_SINGLE_ISA MTL_ISA_AVX2   one instruction
-                                                              set only
+       MTL_REAL double          double precision, scalar code: for checks and teaching (define it everywhere)
+       MTL_NO_SIMD              scalar kernels only      MTL_SINGLE_ISA MTL_ISA_AVX2  one instruction set
        MTL_NO_THREADS           no built-in pool
-       MTL_NO_TRAINING          no backward passes, losses, scores or trainers: a model's parameters are zeros
-                                until they are set or loaded
+       MTL_NO_TRAINING          no backward passes, losses, scores, trainers: parameters are set or loaded
        MTL_NO_FILES             no JSON and no safetensors: nothing is saved, loaded, imported or exported
        MTL_NO_STDIO             no files by path: models are read from memory and written through a callback
        MTL_NO_STREAMS           no mtl_stream
-       MTL_CELLS, MTL_INPUTS, MTL_COLUMNS, MTL_MIXES, MTL_TASKS   which kinds are in:
-                                -DMTL_CELLS="1<<MTL_CELL_GRU" leaves out all other cells, and a desc that
-                                names one is refused
-       MTL_NO_NUMBER_TEXT       messages say ? for fractions: no double arithmetic in a program that runs an
-                                exported model
-       MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when they do not
-                                crash
-       MTL_MALLOC, MTL_FREE     your allocator                MTL_ASSERT(condition)   your assertion;
-                                                              MTL_DEBUG: libc's
+       MTL_CELLS, MTL_INPUTS, MTL_COLUMNS, MTL_MIXES, MTL_TASKS  which kinds are in: MTL_CELLS=1<<MTL_CELL_GRU
+                                leaves out all other cells, and a desc that names one is refused
+       MTL_NO_NUMBER_TEXT       messages say ? for fractions: exported models then need no double arithmetic
+       MTL_WINDOWS_AVX          gcc for Windows: AVX2 and AVX-512 kernels too; section 2 says when it is safe
+       MTL_MALLOC, MTL_FREE     your allocator             MTL_ASSERT(condition)   yours; MTL_DEBUG: libc's
        MTL_HEADER_NAME          this file's name as it is included, if it is not "mtl_rnn.h"
 
    DESCS. Every creation takes a pointer to a ..._desc; zero it, set what matters: zero means the default.
@@ -93,21 +86,17 @@
 
    CONTENTS (search for the tag)
       1 >>api        what callers see, in the order they need it
-      2 >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives,
-                     number text
+      2 >>platform   compiler and OS differences, assertions, alignment, libc wrappers, files, number text
       3 >>error      codes and texts; mtl_error with the offending name, number or byte offset
       4 >>cpu        what the processor and the operating system support
       5 >>random     counter-based: a value depends on (seed, stream, index), never on thread or order
-      6 >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next
-                     hook
+      6 >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc
       7 >>threads    parallel-for: none, built-in pool, or the caller's own job system through one callback
-      8 >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise
-                     cells, softmax, Adam
+      8 >>kernels    template, read once per ISA: vectors, exp/tanh/sigmoid, products, cells, softmax, Adam
       9 >>dispatch   stamping, tables, choice
      10 >>tensor     parameters and buffers by name, initial values, gradient state, packed matrices
      11 >>batch      ragged sequences to packed time-major rows and back
-     12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
-                     nothing of models
+     12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files; nothing of models
      13 >>desc       field tables, and the one copy, check, write and read that serve every desc
      14 >>tape       the run, its records, playing them backward
      15 >>layers     embedding, dense, dropout, selection, concatenation, blending, windows, ordered classes
@@ -137,8 +126,7 @@
      39 >>check      gradient checker, for users' own layers too
      40 >>licence    MIT or public domain, at your choice
    -------------------------------------------------------------------------------------------------------- */
-#ifndef MTL__STAMP                  /* defined while the header includes itself to read the kernel template:
-                                       >>dispatch */
+#ifndef MTL__STAMP  /* defined while the header includes itself to read the kernel template: >>dispatch */
 
 #ifndef MTL_RNN_H
 #define MTL_RNN_H
@@ -223,9 +211,8 @@ typedef struct mtl_error {
 
 /* Resets err to "no error". NULL is allowed. */
 MTL_DEF void mtl_error_clear(mtl_error *err);
-/* For kinds and layers of your own: sets err, unless it is set already. code: MTL_ERROR_*; name: what is at
-   fault, or ""; position: where, or -1; message: one sentence. Returns the code that stands; err may not be
-   NULL. */
+/* For kinds and layers of your own: sets err if it is not set. code: MTL_ERROR_*; name: what is at fault, or
+   ""; position: where, or -1; message: one sentence. Returns the code that stands; err may not be NULL. */
 MTL_DEF mtl_status mtl_error_set(mtl_error *err, int code, const char *name, long long position,
                                  const char *message);
 /* The general text of a code; "unknown error" for a number that is none. Static memory. */
@@ -247,8 +234,7 @@ enum { MTL_PART_DEFAULT, MTL_PART_WORD, MTL_PART_PREFIX, MTL_PART_SUFFIX, MTL_PA
     MTL_PART_COUNT };  /* default: the word */
 enum { MTL_SPELLER_DEFAULT, MTL_SPELLER_CNN, MTL_SPELLER_GRU, MTL_SPELLER_LSTM,
     MTL_SPELLER_COUNT };                    /* default: cnn */
-enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_ATTENTION,
-    MTL_COLUMN_COUNT };
+enum { MTL_COLUMN_DEFAULT, MTL_COLUMN_CELLS, MTL_COLUMN_CONV, MTL_COLUMN_ATTENTION, MTL_COLUMN_COUNT };
 enum { MTL_MIX_DEFAULT, MTL_MIX_CONCAT, MTL_MIX_SUM, MTL_MIX_GATE, MTL_MIX_EXPERTS, MTL_MIX_CROSS_STITCH,
     MTL_MIX_LEVELS, MTL_MIX_REVERSAL, MTL_MIX_COUNT }; /* default: concatenation */
 enum { MTL_PENALTY_DEFAULT, MTL_PENALTY_TIE, MTL_PENALTY_ORTHOGONAL,
@@ -265,8 +251,7 @@ enum { MTL_POOL_DEFAULT, MTL_POOL_LAST, MTL_POOL_MEAN, MTL_POOL_MAX, MTL_POOL_AT
 enum { MTL_OPTIMIZER_DEFAULT, MTL_OPTIMIZER_SGD, MTL_OPTIMIZER_RMSPROP, MTL_OPTIMIZER_ADAM,
     MTL_OPTIMIZER_ADAMW };
 enum { MTL_SCHEDULE_DEFAULT, MTL_SCHEDULE_CONSTANT, MTL_SCHEDULE_STEP, MTL_SCHEDULE_EXPONENTIAL,
-    MTL_SCHEDULE_LINEAR,
-       MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
+    MTL_SCHEDULE_LINEAR, MTL_SCHEDULE_COSINE, MTL_SCHEDULE_PLATEAU, MTL_SCHEDULE_ONE_CYCLE };
 enum { MTL_BALANCE_DEFAULT, MTL_BALANCE_STATIC, MTL_BALANCE_INITIAL, MTL_BALANCE_ITEMS,
        MTL_BALANCE_UNCERTAINTY, MTL_BALANCE_DWA, MTL_BALANCE_RANDOM, MTL_BALANCE_IMTL, MTL_BALANCE_GRADNORM };
 enum { MTL_SURGERY_DEFAULT, MTL_SURGERY_NONE, MTL_SURGERY_PCGRAD, MTL_SURGERY_GRADVAC, MTL_SURGERY_MGDA,
@@ -285,14 +270,12 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
 #define MTL_CELL_NAMES(X)       X(MTL_CELL_RNN, "rnn") X(MTL_CELL_GRU, "gru") X(MTL_CELL_LSTM, "lstm") \
                                 X(MTL_CELL_MINGRU, "mingru")
 #define MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_NONE, "none") X(MTL_ACTIVATION_TANH, "tanh") \
-                                X(MTL_ACTIVATION_RELU, "relu") \
-                                X(MTL_ACTIVATION_SIGMOID, "sigmoid")
+                                X(MTL_ACTIVATION_RELU, "relu") X(MTL_ACTIVATION_SIGMOID, "sigmoid")
 #define MTL_DENSE_NAMES(X)      MTL_ACTIVATION_NAMES(X) X(MTL_ACTIVATION_GELU, "gelu") \
                                 X(MTL_ACTIVATION_SILU, "silu")
 #define MTL_RESET_NAMES(X)      X(MTL_RESET_AFTER, "after") X(MTL_RESET_BEFORE, "before")
 #define MTL_INPUT_NAMES(X)      X(MTL_INPUT_EMBEDDING, "embedding") X(MTL_INPUT_FEATURES, "features") \
-                                X(MTL_INPUT_CHARACTERS, "characters") \
-                                X(MTL_INPUT_GAZETTEER, "gazetteer")
+                                X(MTL_INPUT_CHARACTERS, "characters") X(MTL_INPUT_GAZETTEER, "gazetteer")
 #define MTL_PART_NAMES(X)       X(MTL_PART_WORD, "word") X(MTL_PART_PREFIX, "prefix") \
                                 X(MTL_PART_SUFFIX, "suffix") X(MTL_PART_SHAPE, "shape")
 #define MTL_SPELLER_NAMES(X)    X(MTL_SPELLER_CNN, "cnn") X(MTL_SPELLER_GRU, "gru") \
@@ -306,34 +289,28 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
                                 X(MTL_PENALTY_ANCHOR, "anchor")
 #define MTL_LEVEL_NAMES(X)      X(MTL_LEVEL_SEQUENCE, "sequence") X(MTL_LEVEL_STEP, "step")
 #define MTL_TASK_NAMES(X)       X(MTL_TASK_CLASS, "class") X(MTL_TASK_REAL, "real") \
-                                X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin") \
-                                X(MTL_TASK_CRF, "crf") X(MTL_TASK_ORDINAL, "ordinal") \
-                                X(MTL_TASK_POISSON, "count") X(MTL_TASK_LM, "lm")
+    X(MTL_TASK_MULTI, "multi") X(MTL_TASK_ORIGIN, "origin") X(MTL_TASK_CRF, "crf") \
+    X(MTL_TASK_ORDINAL, "ordinal") X(MTL_TASK_POISSON, "count") X(MTL_TASK_LM, "lm")
 #define MTL_CONSTRAINTS_NAMES(X) X(MTL_CONSTRAINTS_DECODING, "decoding") \
                                 X(MTL_CONSTRAINTS_TRAINING, "training") X(MTL_CONSTRAINTS_NONE, "none")
 #define MTL_LOSS_NAMES(X)       X(MTL_LOSS_CROSS_ENTROPY, "cross-entropy") X(MTL_LOSS_MSE, "mse") \
-                                X(MTL_LOSS_MAE, "mae") \
-                                X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce") \
+                                X(MTL_LOSS_MAE, "mae") X(MTL_LOSS_HUBER, "huber") X(MTL_LOSS_BCE, "bce") \
                                 X(MTL_LOSS_ORDINAL, "ordinal") X(MTL_LOSS_POISSON, "poisson")
 #define MTL_POOL_NAMES(X)       X(MTL_POOL_LAST, "last") X(MTL_POOL_MEAN, "mean") X(MTL_POOL_MAX, "max") \
-                                X(MTL_POOL_ATTENTION, "attention") X(MTL_POOL_ADDITIVE, "additive") \
-                                X(MTL_POOL_DOT, "dot")
+    X(MTL_POOL_ATTENTION, "attention") X(MTL_POOL_ADDITIVE, "additive") X(MTL_POOL_DOT, "dot")
 #define MTL_BESIDE_NAMES(X)     X(MTL_POOL_NONE, "none") MTL_POOL_NAMES(X)
 #define MTL_OPTIMIZER_NAMES(X)  X(MTL_OPTIMIZER_SGD, "sgd") X(MTL_OPTIMIZER_RMSPROP, "rmsprop") \
-                                X(MTL_OPTIMIZER_ADAM, "adam") \
-                                X(MTL_OPTIMIZER_ADAMW, "adamw")
+                                X(MTL_OPTIMIZER_ADAM, "adam") X(MTL_OPTIMIZER_ADAMW, "adamw")
 #define MTL_SCHEDULE_NAMES(X)   X(MTL_SCHEDULE_CONSTANT, "constant") X(MTL_SCHEDULE_STEP, "step") \
                                 X(MTL_SCHEDULE_EXPONENTIAL, "exponential") X(MTL_SCHEDULE_LINEAR, "linear") \
                                 X(MTL_SCHEDULE_COSINE, "cosine") X(MTL_SCHEDULE_PLATEAU, "plateau") \
                                 X(MTL_SCHEDULE_ONE_CYCLE, "one-cycle")
 #define MTL_BALANCE_NAMES(X)    X(MTL_BALANCE_STATIC, "static") X(MTL_BALANCE_INITIAL, "initial") \
-                                X(MTL_BALANCE_ITEMS, "items") X(MTL_BALANCE_UNCERTAINTY, "uncertainty") \
-                                X(MTL_BALANCE_DWA, "dwa") X(MTL_BALANCE_RANDOM, "random") \
-                                X(MTL_BALANCE_IMTL, "imtl") X(MTL_BALANCE_GRADNORM, "gradnorm")
+    X(MTL_BALANCE_ITEMS, "items") X(MTL_BALANCE_UNCERTAINTY, "uncertainty") X(MTL_BALANCE_DWA, "dwa") \
+    X(MTL_BALANCE_RANDOM, "random") X(MTL_BALANCE_IMTL, "imtl") X(MTL_BALANCE_GRADNORM, "gradnorm")
 #define MTL_SURGERY_NAMES(X)    X(MTL_SURGERY_NONE, "none") X(MTL_SURGERY_PCGRAD, "pcgrad") \
-                                X(MTL_SURGERY_GRADVAC, "gradvac") X(MTL_SURGERY_MGDA, "mgda") \
-                                X(MTL_SURGERY_CAGRAD, "cagrad") X(MTL_SURGERY_ALIGNED, "aligned") \
-                                X(MTL_SURGERY_UPGRAD, "upgrad")
+    X(MTL_SURGERY_GRADVAC, "gradvac") X(MTL_SURGERY_MGDA, "mgda") X(MTL_SURGERY_CAGRAD, "cagrad") \
+    X(MTL_SURGERY_ALIGNED, "aligned") X(MTL_SURGERY_UPGRAD, "upgrad")
 #define MTL_SAMPLER_NAMES(X)    X(MTL_SAMPLER_PROPORTIONAL, "proportional") X(MTL_SAMPLER_ROUND_ROBIN, \
                                 "round-robin") \
                                 X(MTL_SAMPLER_TEMPERATURE, "temperature") X(MTL_SAMPLER_UNIFORM, "uniform") \
@@ -342,9 +319,8 @@ enum { MTL_INIT_DEFAULT, MTL_INIT_UNIFORM, MTL_INIT_NORMAL, MTL_INIT_CONSTANT, M
     X(MTL_CURRICULUM_LOSS, "loss")
 #define MTL_KEEP_NAMES(X) X(MTL_KEEP_EPOCH, "epoch") X(MTL_KEEP_PARTS, "parts")
 #define MTL_INIT_NAMES(X)       X(MTL_INIT_UNIFORM, "uniform") X(MTL_INIT_NORMAL, "normal") \
-                                X(MTL_INIT_CONSTANT, "constant") X(MTL_INIT_XAVIER, "xavier") \
-                                X(MTL_INIT_HE, "he") X(MTL_INIT_ORTHOGONAL, "orthogonal") \
-                                X(MTL_INIT_IDENTITY, "identity")
+    X(MTL_INIT_CONSTANT, "constant") X(MTL_INIT_XAVIER, "xavier") X(MTL_INIT_HE, "he") \
+    X(MTL_INIT_ORTHOGONAL, "orthogonal") X(MTL_INIT_IDENTITY, "identity")
 
 /* ---- descs: one field table each --------------------------------------------------------------------------
    A row is X(type, name, default, low, high, names, help). It declares the member, and it drives the default
@@ -407,8 +383,7 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
    a task of steps with the labels B-TYPE and I-TYPE: as what was never seen it must be found by its
    surroundings. Tensors NAME.weight [width][2 * types], types as first seen in `phrases`, and NAME.bias. */
 #define MTL_INPUT_FIELDS(X) \
-    X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, \
-      "letters, digits, _ and -; unique among inputs, columns and tasks") \
+    X(MTL_NAME, name, 0, 1, 1, MTL_NONE, "letters, digits, _ and -; unique among inputs, columns and tasks") \
     X(MTL_TEXTS,  words,        0, 0, 0, vocabulary, \
       "the words themselves, NULL: ids only. Word 0 stands for unknown ones: its embedding begins as zeros") \
     X(MTL_REALS,  unknown_chances, 0, 0, 0, vocabulary, \
@@ -427,20 +402,16 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
     X(MTL_INT,    vocabulary,   0, 0, 100000000, MTL_NONE, \
       "token ids 0 .. vocabulary-1; 0: this input is rows of features") \
     X(MTL_INT,    width,      128, 1, 1000000, MTL_NONE, "size of a token's embedding") \
-    X(MTL_INT,    features,     0, 0, 1000000, MTL_NONE, \
-      "numbers in a feature row; 0: this input is token ids") \
-    X(MTL_FLAG,   padding_zero, 0, 0, 1, MTL_NONE, \
-      "token id 0 is padding: its embedding is zero and never learns") \
+    X(MTL_INT, features, 0, 0, 1000000, MTL_NONE, "numbers in a feature row; 0: this input is token ids") \
+    X(MTL_FLAG,   padding_zero, 0, 0, 1, MTL_NONE, "token id 0 is padding: its embedding stays zero") \
     X(MTL_FLOAT,  scale,        1, 0, 1e6, MTL_NONE, "embeddings are multiplied by this") \
     X(MTL_FLOAT,  dropout,      0, 0, 0.99, MTL_NONE, "share of the input's values dropped in training") \
-    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
-      "drop the same columns at all steps of a sequence") \
+    X(MTL_FLAG, dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence") \
     X(MTL_FLAG,   lowercase,    0, 0, 1, MTL_NONE, "text is lower-cased before it is looked up") \
     X(MTL_FLAG,   digits,       0, 0, 1, MTL_NONE, "every digit is read as 0") \
     X(MTL_CHOICE, part, MTL_PART_WORD, 1, MTL_PART_COUNT - 1, MTL_PART, \
       "what of a word is looked up: all of it, its first or last letters, or its shape") \
-    X(MTL_INT,    letters,      3, 1, 64, MTL_NONE, \
-      "prefix, suffix: so many characters; of a shorter word all") \
+    X(MTL_INT, letters, 3, 1, 64, MTL_NONE, "prefix, suffix: so many characters; of a shorter word all") \
     X(MTL_INT,    character_width, 32, 1, 1000000, MTL_NONE, "characters: size of a character's embedding") \
     X(MTL_INT,    filters,     32, 1, 1000000, MTL_NONE, "characters: filters of each width") \
     X(MTL_INTS,   widths,       0, 0, 64, MTL_NONE, \
@@ -452,8 +423,7 @@ typedef struct mtl_penalty_kind mtl_penalty_kind;
       "averages") \
     X(MTL_CHOICE, speller, MTL_SPELLER_CNN, 1, MTL_SPELLER_COUNT - 1, MTL_SPELLER, \
       "characters: what reads a word: filters (cnn), or cells in both directions") \
-    X(MTL_INT,    hidden,      32, 1, 1000000, MTL_NONE, \
-      "characters by gru or lstm: units of each direction")
+    X(MTL_INT,    hidden,      32, 1, 1000000, MTL_NONE, "characters by gru or lstm: units of each direction")
 typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
 
 /* Where a column or a task takes its rows from: inputs and columns by their names, tasks' outputs (TASK) and
@@ -462,12 +432,10 @@ typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
        concat         side by side
        sum            x_1 + .. + x_n
        gate           n = 2: g * x_1 + (1 - g) * x_2 with g = sigmoid(W by + b)
-       experts        sum_i w_i x_i with w = softmax(W by + b)       Ma et al. 2018 (by: the input), Tang et
-                      al. 2020
+       experts        sum_i w_i x_i with w = softmax(W by + b)  Ma et al. 2018 (by: inputs), Tang et al. 2020
        cross-stitch   sum_i a_i x_i with numbers a_i that are learnt             Misra et al. 2016
        levels         c sum_i softmax(s)_i x_i with s_i and c that are learnt    Peters et al. 2018
-       reversal       as concat; the gradient that goes back is multiplied by -reversal    Ganin & Lempitsky
-                      2015
+       reversal       as concat; its gradient back is multiplied by -reversal           Ganin & Lempitsky 2015
    Tensors: OWNER.gate.weight [width of x_1][width of by] and .bias; OWNER.gates.weight [n][width of by] and
    .bias; OWNER.stitch.weight [n]; OWNER.levels.weight [n] and .scale [1]. A gate's g and the experts' w can
    be observed as OWNER.gate and OWNER.gates. All but concat and reversal take sources of equal width. */
@@ -479,8 +447,7 @@ typedef struct mtl_input_desc { MTL_INPUT_FIELDS(MTL__MEMBER) } mtl_input_desc;
       "names among those of from and by that no gradient goes back into, separated by '+'; *: all") \
     X(MTL_OWN,    own,          0, 0, 0, mix, "a row of the program's own kinds, which wins over kind") \
     X(MTL_CHOICE, kind, MTL_MIX_CONCAT, 1, MTL_MIX_COUNT - 1, MTL_MIX, "how several sources become one") \
-    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, \
-      "experts: one gate for a sequence, from the mean of its steps") \
+    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, "experts: one gate a sequence, from its steps' mean") \
     X(MTL_FLOAT,  share,      0.9, 0, 1, MTL_NONE, \
       "cross-stitch: what the first source's factor starts at; the others share the rest") \
     X(MTL_FLOAT,  reversal,     1, 0, 1e6, MTL_NONE, "reversal: the gradient is multiplied by minus this")
@@ -522,26 +489,20 @@ typedef struct mtl_cell_desc { MTL_CELL_FIELDS(MTL__MEMBER) } mtl_cell_desc;
     X(MTL_CHOICE, kind, MTL_COLUMN_CELLS, 1, MTL_COLUMN_COUNT - 1, MTL_COLUMN, "what it is made of") \
     MTL_CELL_FIELDS(X) \
     X(MTL_INT,    layers,        1, 1, 64, MTL_NONE, "layers above one another") \
-    X(MTL_FLAG,   bidirectional, 0, 0, 1, MTL_NONE, \
-      "a second set of cells reads each sequence from its end") \
+    X(MTL_FLAG, bidirectional, 0, 0, 1, MTL_NONE, "a second set of cells reads each sequence from its end") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, "share of the column's outputs dropped in training") \
-    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, \
-      "the same between its layers (one layer: no effect)") \
-    X(MTL_FLAG,   dropout_per_sequence, 0, 0, 1, MTL_NONE, \
-      "drop the same columns at all steps of a sequence") \
+    X(MTL_FLOAT,  dropout_between, 0, 0, 0.99, MTL_NONE, "the same between its layers (of one: no effect)") \
+    X(MTL_FLAG, dropout_per_sequence, 0, 0, 1, MTL_NONE, "drop the same columns at all steps of a sequence") \
     X(MTL_FLOAT,  rate,          1, 0, 1e6, MTL_NONE, "its learning rate as a multiple of the trainer's") \
-    X(MTL_INTS,   widths,        0, 0, 1000, MTL_NONE, \
-      "conv: steps in a window, several side by side; none: 3") \
+    X(MTL_INTS, widths, 0, 0, 1000, MTL_NONE, "conv: steps in a window, several side by side; none: 3") \
     X(MTL_INT,    dilation,      0, 0, 1000, MTL_NONE, \
       "conv: a layer's windows take every so many-th step, times that of the layer below; 0: as 1") \
-    X(MTL_FLAG,   causal,        0, 0, 1, MTL_NONE, \
-      "conv: windows end at their step, so it can be streamed") \
+    X(MTL_FLAG, causal, 0, 0, 1, MTL_NONE, "conv: windows end at their step, so it can be streamed") \
     X(MTL_FLAG,   norm_input,    0, 0, 1, MTL_NONE, "the rows that it reads are normalised (layer norm)") \
     X(MTL_FLAG,   norm_between,  0, 0, 1, MTL_NONE, "so are those that a layer above the first one reads") \
     X(MTL_FLAG,   norm_output,   0, 0, 1, MTL_NONE, "so are the column's outputs, before their dropout") \
     X(MTL_FLOAT,  norm_epsilon, 1e-5, 0, 1, MTL_NONE, "added to the variance of a row") \
-    X(MTL_FLAG,   residual,      0, 0, 1, MTL_NONE, \
-      "the rows below a layer above the first one are added to its outputs") \
+    X(MTL_FLAG, residual, 0, 0, 1, MTL_NONE, "what a layer above the first reads is added to its outputs") \
     X(MTL_INT,    heads,         4, 1, 1024, MTL_NONE, "attention: heads of a layer") \
     X(MTL_INT,    head_width,    0, 0, 1000000, MTL_NONE, \
       "attention: columns of a head; 0: those that it reads, shared out among the heads") \
@@ -582,8 +543,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
    With `samples` K, training computes the logits of a batch's own targets and of K classes drawn with
    q_c = log((c + 2) / (c + 1)) / log(classes + 1), Zipf's law. The sum of exponentials that a softmax divides
    by is estimated from these: each that is drawn counts 1 / (1 - (1 - q_c)^K), the inverse of how likely that
-   was, so the estimate has the right mean   Bengio & Senecal 2003; Jean et al. 2015; Horvitz & Thompson 1952
-   */
+   was, so its mean is right   Bengio & Senecal 2003; Jean et al. 2015; Horvitz & Thompson 1952 */
 #define MTL_TASK_FIELDS(X) \
     X(MTL_NAME,   name,         0, 1, 1, MTL_NONE, "as an input's") \
     X(MTL_MIX,    tap,          0, 0, 0, MTL_NONE, "where the head's rows come from") \
@@ -615,8 +575,7 @@ typedef struct mtl_column_desc { MTL_COLUMN_FIELDS(MTL__MEMBER) } mtl_column_des
       "of the hidden dense layers; gelu is x Phi(x), exactly, silu is x sigmoid(x)") \
     X(MTL_FLOAT,  dropout,       0, 0, 0.99, MTL_NONE, \
       "share of the head's inputs and hidden values dropped in training") \
-    X(MTL_FLAG,   per_step,      0, 0, 1, MTL_NONE, \
-      "sequence level, classes: predicted at each step, and the steps vote") \
+    X(MTL_FLAG, per_step, 0, 0, 1, MTL_NONE, "sequence level, classes: predicted at each step; steps vote") \
     X(MTL_FLOAT,  weight_end,   -1, -1, 1e6, MTL_NONE, \
       "what the weight moves to, linearly over the trainer's total_steps; -1: it stays") \
     X(MTL_FLOAT,  start,         0, 0, 1, MTL_NONE, \
@@ -680,8 +639,7 @@ typedef struct mtl_model_desc {
     MTL_MODEL_FIELDS(MTL__MEMBER)
     mtl_column_desc encoder;                /* one column over all inputs, used when column_count is 0 */
     const mtl_allocator *allocator;         /* NULL: malloc. Of mtl_model_create's memory, and of what is
-                                               borrowed while the model is measured, read and saved; the model
-                                               copies it */
+                                               borrowed to measure, read and save; the model copies it */
 } mtl_model_desc;
 
 #define MTL_TRAINER_FIELDS(X) \
@@ -693,8 +651,7 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  beta2,     0.999, 0, 0.999999, MTL_NONE, \
       "Adam: decay of the second moment; RMSProp: 0.99 is PyTorch's alpha") \
     X(MTL_FLOAT,  epsilon,   1e-8, 0, 1, MTL_NONE, "Adam, RMSProp: added to the root of the second moment") \
-    X(MTL_FLAG,   lazy,      0, 0, 1, MTL_NONE, \
-      "embedding rows that a step does not touch are left alone (moments too)") \
+    X(MTL_FLAG, lazy, 0, 0, 1, MTL_NONE, "embedding rows that a step does not touch stay (moments too)") \
     X(MTL_FLOAT,  l2,        0, 0, 1e6, MTL_NONE, "added to the gradient: l2 times the parameter") \
     X(MTL_FLOAT,  l1,        0, 0, 1e6, MTL_NONE, "added to the gradient: l1 times the parameter's sign") \
     X(MTL_FLOAT,  decay,     0, 0, 1e6, MTL_NONE, "decoupled weight decay (AdamW)") \
@@ -702,19 +659,16 @@ typedef struct mtl_model_desc {
     X(MTL_FLOAT,  clip_norm, 0, 0, 1e30, MTL_NONE, \
       "largest norm of the whole gradient, \
           or of that of each part that nothing connects to others; 0: no limit") \
-    X(MTL_FLOAT,  clip_value, 0, 0, 1e30, MTL_NONE, \
-      "largest absolute value of a gradient element; 0: no limit") \
+    X(MTL_FLOAT,  clip_value, 0, 0, 1e30, MTL_NONE, "largest absolute value in a gradient; 0: no limit") \
     X(MTL_CHOICE, schedule,  MTL_SCHEDULE_CONSTANT, 1, 7, MTL_SCHEDULE, "how the learning rate moves") \
     X(MTL_INT,    warmup,    0, 0, 2000000000, MTL_NONE, "steps over which the rate rises from 0") \
     X(MTL_INT,    total_steps, 0, 0, 2000000000, MTL_NONE, \
       "steps of linear, cosine and one-cycle; 0: mtl_fit counts them") \
-    X(MTL_INT,    schedule_every, 1000, 1, 2000000000, MTL_NONE, \
-      "steps between two cuts of step and exponential") \
+    X(MTL_INT, schedule_every, 1000, 1, 2000000000, MTL_NONE, "steps between cuts of step and exponential") \
     X(MTL_FLOAT,  schedule_factor, 0.5, 0, 1, MTL_NONE, "what step, exponential and plateau multiply by") \
     X(MTL_FLOAT,  lr_final,  0, 0, 1, MTL_NONE, "where linear, cosine and one-cycle end, as a share of lr") \
     X(MTL_INT,    plateau_patience, 2, 1, 1000000, MTL_NONE, "evaluations without gain before plateau cuts") \
-    X(MTL_FLOAT,  average,   0, 0, 1, MTL_NONE, \
-      "decay of the exponential average of the weights; 0: none is kept") \
+    X(MTL_FLOAT,  average,   0, 0, 1, MTL_NONE, "decay of the exponential average of the weights; 0: none") \
     X(MTL_FLOAT,  rdrop,     0, 0, 1e6, MTL_NONE, \
       "R-Drop: batches run twice, and so much weighs that their classes' answers differ; 0: once") \
     X(MTL_SEED,   seed,      1, 0, 0, MTL_NONE, "of dropout") \
@@ -730,12 +684,10 @@ typedef struct mtl_model_desc {
       "what weighs tasks' losses against one another, beside their weights") \
     X(MTL_FLOAT,  balance_rate, 1, 0, 1e6, MTL_NONE, \
       "uncertainty, imtl, gradnorm: rate of what they learn, as a multiple of lr") \
-    X(MTL_FLOAT,  balance_temperature, 2, 1e-3, 1e6, MTL_NONE, \
-      "dwa: the higher, the more alike the weights") \
+    X(MTL_FLOAT, balance_temperature, 2, 1e-3, 1e6, MTL_NONE, "dwa: the higher, the more alike the weights") \
     X(MTL_INT,    balance_window, 0, 0, 2000000000, MTL_NONE, \
       "dwa: updates whose mean losses are compared with those before; 0: mtl_fit's epoch") \
-    X(MTL_FLOAT,  balance_alpha, 1.5, 0, 100, MTL_NONE, \
-      "gradnorm: how hard tasks that learn slowly are pushed") \
+    X(MTL_FLOAT,  balance_alpha, 1.5, 0, 100, MTL_NONE, "gradnorm: how hard slow tasks are pushed") \
     X(MTL_CHOICE, surgery,   MTL_SURGERY_NONE, 1, MTL_SURGERY_UPGRAD, MTL_SURGERY, \
       "what makes one gradient of the tasks' gradients in the parameters that they share") \
     X(MTL_FLOAT,  surgery_c, 0.5, 0, 100, MTL_NONE, "cagrad: how far from the sum it may go") \
@@ -747,8 +699,7 @@ typedef struct mtl_model_desc {
       "losses of tasks of steps are summed over a sequence's steps: means over sequences, not over steps") \
     X(MTL_FLAG,   average_rises, 0, 0, 1, MTL_NONE, \
       "the average's decay is at most (1 + t) / (10 + t) in update t, so that it soon forgets how it began")
-/* The caller's own job system: run job(context, i) for i = 0 .. count-1, on any threads in any order; return
-   when all are done. */
+/* A caller's job system: runs job(context, i) for i < count, on any threads in any order; waits for all. */
 typedef void (*mtl_job)(void *context, size_t index);
 typedef struct mtl_scheduler {
     void *user;
@@ -816,8 +767,7 @@ typedef struct mtl_predictor_desc {
 enum { MTL_INT, MTL_FLOAT, MTL_FLAG, MTL_CHOICE, MTL_SIZE, MTL_SEED, MTL_INTS,      /* can be set from text */
        MTL_NAME, MTL_TEXTS, MTL_REALS, MTL_MIX, MTL_LIST, MTL_OWN };                     /* point to memory */
 enum { MTL_DESC_INPUT, MTL_DESC_COLUMN, MTL_DESC_TASK, MTL_DESC_MODEL, MTL_DESC_TRAINER, MTL_DESC_FIT,
-       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL, MTL_DESC_SHARE, MTL_DESC_PENALTY,
-       MTL_DESC_COUNT };
+       MTL_DESC_PREDICTOR, MTL_DESC_MIX, MTL_DESC_CELL, MTL_DESC_SHARE, MTL_DESC_PENALTY, MTL_DESC_COUNT };
 typedef struct mtl_choice { int value; const char *name; } mtl_choice;
 typedef struct mtl_field {
     const char *name;
@@ -826,12 +776,10 @@ typedef struct mtl_field {
     double preset, low, high;               /* what 0 stands for; smallest, largest. low == high: no limits */
     const char *help;
     const mtl_choice *choices;              /* MTL_CHOICE: ends with a NULL name */
-    size_t count;                           /* MTL_TEXTS, MTL_REALS, MTL_LIST: offset of the member that
-                                               counts; MTL_OWN: of `options` */
+    size_t count;                           /* offset of what counts TEXTS, REALS, LIST; OWN: of `options` */
     int of;                                 /* MTL_LIST, MTL_OWN: MTL_DESC_* */
 } mtl_field;
-/* The fields of a desc (MTL_DESC_*) that can be set from text, *count rows. Static memory; NULL for a number
-   that is none. */
+/* Fields of a desc (MTL_DESC_*) that text can set, *count rows. Static memory; NULL for an unknown desc. */
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count);
 /* Sets a member from text ("lstm", "0.3", "64,32", "1e-3", "true"). Error: FIELD, with name and range. */
 MTL_DEF mtl_status mtl_field_set(const mtl_field *field, void *desc, const char *text, mtl_error *err);
@@ -851,8 +799,7 @@ typedef struct mtl_arena {
     void *chunks;                           /* newest chunk's header; chunks are linked downwards */
     int grows;                              /* 1: takes more chunks from the allocator; 0: fails when full */
     int counting;                           /* 1: hands out addresses that must not be touched; measures */
-    struct mtl_arena *shadow;               /* counting: an arena with memory, for the small structures that
-                                               must really exist */
+    struct mtl_arena *shadow;               /* counting: where small structures lie that must exist */
     long long fail_after;                   /* test hook: > 0: the push that counts it to 0 fails, once */
     mtl_allocator allocator;
 } mtl_arena;
@@ -872,13 +819,9 @@ MTL_DEF void mtl_arena_release(mtl_arena *arena, mtl_arena_mark mark);
 MTL_DEF void mtl_arena_fail_next(mtl_arena *arena, long long count);
 
 /* An allocator over a buffer, for programs without a heap: what the descs' `allocator` may point to. Blocks
-   are taken one behind the other; the last one that is released gives its place back, and when none is in use
-   all of it is free again. So it suits what is borrowed for a while: sizes, reading, saving. `peak` is the
-   most that has been in use. */
-typedef struct mtl_scratch {
-    size_t size, used, peak, blocks;
-    unsigned char *memory;
-} mtl_scratch;
+   follow one another; the last one, released, gives its place back, and when none is in use all is free
+   again. It suits what is borrowed for a while: sizes, reading, saving. `peak`: the most in use so far. */
+typedef struct mtl_scratch { size_t size, used, peak, blocks; unsigned char *memory; } mtl_scratch;
 /* `scratch` and the buffer must outlive what uses the allocator. */
 MTL_DEF mtl_allocator mtl_scratch_init(mtl_scratch *scratch, void *buffer, size_t bytes);
 
@@ -888,10 +831,7 @@ enum { MTL_GRAD_NONE, MTL_GRAD_ROWS, MTL_GRAD_DENSE };
 enum { MTL_TENSOR_WEIGHT, MTL_TENSOR_BIAS, MTL_TENSOR_EMBEDDING, MTL_TENSOR_BUFFER };
 
 /* Rows [first, first + count) that begin otherwise: as factor * value + addend. */
-typedef struct mtl_init_rows {
-    size_t first, count;
-    float factor, addend;
-} mtl_init_rows;
+typedef struct mtl_init_rows { size_t first, count; float factor, addend; } mtl_init_rows;
 
 /* One named parameter: a view into its set's flat block. Shapes and names are PyTorch's. Or a buffer: state
    that is no parameter (means and scales, running statistics), named "buffers.OWNER.WHAT", in memory of its
@@ -926,8 +866,7 @@ typedef struct mtl_tensor {
     int no_decay;                           /* 1: l1, l2 and decay leave it alone */
     size_t component;                       /* which connected part of a model it belongs to: see clip_norm */
     float rate;                             /* its learning rate as a multiple of the trainer's; 1 */
-    float initial;                          /* the number of its rule of initial values; with the default
-                                               rule 0 means N(0, 1) */
+    float initial;                          /* the number of `init`; by the default rule 0 is N(0, 1) */
     int init;                               /* MTL_INIT_*: the rule */
     size_t gates;                           /* matrices that it consists of; 1 */
     mtl_init_rows init_rows;                /* count 0: all rows follow the rule */
@@ -953,8 +892,7 @@ MTL_DEF mtl_gradient *mtl_gradients_get(mtl_gradients *gradients, const mtl_tens
 /* ---- the run, its tape, activations -------------------------------------------------------------------- */
 
 typedef struct mtl_packing mtl_packing;     /* sequences, and the order of their rows: >>batch */
-/* Whose rows an activation's are: the steps of a packing's sequences, or the sequences themselves. A packing
-   has one of each. */
+/* Whose rows an activation's are: steps of a packing's sequences, or these themselves; a packing has both. */
 typedef struct mtl_space {
     const mtl_packing *packing;
     int level;                              /* MTL_LEVEL_* */
@@ -970,8 +908,7 @@ typedef struct mtl_activation {
                                                layer of your own sets it, before it records, where all that it
                                                reads is constant and its own tensors are frozen */
     const char *name;                       /* "" when it has none */
-    const int *ids;                         /* rows of the same id are the same; [N] in the caller's order;
-                                               NULL: nothing is known */
+    const int *ids;                         /* [N] in the caller's order: equal ids, equal rows; or NULL */
     struct mtl_activation *next;            /* the tape's list */
     const mtl_space *space;                 /* NULL: rows of no packing, e.g. a task's labelled ones */
 } mtl_activation;
@@ -992,14 +929,12 @@ struct mtl_tape {
     size_t count;
     const mtl_record *mark;                 /* the last one of the shared part: mtl_tape_mark */
 };
-/* Called for every named activation as soon as it holds its values. rows are in packed order: see
-   mtl_run_row. Values stay until the run is over, but in training a class task's probabilities only until the
-   call returns. Called with the library's arithmetic: rounding to nearest, numbers below the smallest normal
-   one are 0. */
+/* Called for every named activation once it holds its values, rows in packed order (mtl_run_row). Values stay
+   until the run is over, but in training a class task's probabilities only until the call returns. Called
+   with the library's arithmetic: rounding to nearest, numbers below the smallest normal one are 0. */
 typedef void (*mtl_observer)(void *user, const mtl_run *run, const mtl_activation *activation);
 
-/* What every layer call takes: mtl_run_init makes one for layers of your own, mtl_trainer_run gives a
-   trainer's. */
+/* What every layer call takes: mtl_run_init makes one for your layers, mtl_trainer_run gives a trainer's. */
 struct mtl_run {
     const void *kernels;                    /* the table in use: >>dispatch */
     const mtl_scheduler *scheduler;         /* NULL: one thread */
@@ -1051,8 +986,7 @@ MTL_DEF mtl_real *mtl_run_tensor_grad(mtl_run *run, const mtl_tensor *tensor, in
 /* Row of `activation` that holds step t of the caller's sequence s, by its space; t is ignored where rows are
    sequences. activation->rows, which is no row, where it has no space. */
 MTL_DEF size_t mtl_run_row(const mtl_run *run, const mtl_activation *activation, size_t s, size_t t);
-/* How many rows the packing of x (NULL: the batch's) has by level: sequences, or all their steps; 0 where x
-   is of no packing. */
+/* Rows of the packing of x (NULL: the batch's) by level: sequences, or all their steps; 0: there is none. */
 MTL_DEF size_t mtl_run_rows(const mtl_run *run, const mtl_activation *x, int level);
 /* Steps of the caller's sequence s; 0 for one behind the last, and in a dry run. So this visits all:
        for (s = 0; (steps = mtl_run_steps(run, x, s)) > 0; s++) */
@@ -1062,14 +996,12 @@ MTL_DEF size_t mtl_run_steps(const mtl_run *run, const mtl_activation *x, size_t
    afresh each time unless `accumulate`. Returns run->error->code. */
 MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses, const mtl_real *weights,
                                      size_t count, int accumulate);
-/* Marks the tape: what was recorded up to here is shared, what comes is each loss's own. A trainer marks its
-   tape between columns and heads. */
+/* Marks the tape: what was recorded so far is shared, what comes (a trainer's heads) is each loss's own. */
 MTL_DEF void mtl_tape_mark(mtl_run *run);
 enum { MTL_TAPE_ALL, MTL_TAPE_OWN, MTL_TAPE_SHARED };
-/* The same as mtl_tape_backward into `gradients` (NULL: activations' alone), for a part of the tape: OWN
-   stops at the mark and leaves in the shared activations what the losses send there; SHARED goes on from the
-   mark with what stands there (grad and grad_state): that of one OWN, or the caller's sum of several. Errors:
-   ARGUMENT, MEMORY. */
+/* mtl_tape_backward into `gradients` (NULL: activations' alone), over a part of the tape: OWN stops at the
+   mark and leaves in shared activations what losses send there; SHARED goes on from the mark with what stands
+   there (grad and grad_state): that of one OWN, or the caller's sum of several. Errors: ARGUMENT, MEMORY. */
 MTL_DEF mtl_status mtl_tape_replay(mtl_run *run, mtl_gradients *gradients, int part,
                                    mtl_activation *const *losses, const mtl_real *weights, size_t count,
                                    int accumulate);
@@ -1154,12 +1086,8 @@ MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_nor
 typedef struct mtl_cell mtl_cell;
 MTL_DEF mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
                                size_t inputs, int layer, int reverse, mtl_error *err);
-/* States before the first and after the last step of each sequence, [B][H], in packed order; NULL members:
-   zeros / not wanted. */
-typedef struct mtl_cell_state {
-    size_t reserved;
-    mtl_activation *h, *c;
-} mtl_cell_state;
+/* States before and after each sequence, [B][H], in packed order; NULL members: zeros / not wanted. */
+typedef struct mtl_cell_state { size_t reserved; mtl_activation *h, *c; } mtl_cell_state;
 /* x [N][I] to hidden states [N][H] by a cell of any kind; the sequences are those of x->space, whose level is
    STEP (else error ARGUMENT). initial may be NULL; final, when given, is filled with activations that
    gradients may be sent into. Memory is the run's; NULL when the run's error is set.
@@ -1182,10 +1110,9 @@ MTL_DEF mtl_activation *mtl_lstm_forward(mtl_run *run, const mtl_cell *cell, mtl
 MTL_DEF mtl_activation *mtl_mingru_forward(mtl_run *run, const mtl_cell *cell, mtl_activation *x,
                                            const mtl_cell_state *initial, mtl_cell_state *final);
 
-/* One sequence through one cell, a step at a time, in the order in which the steps come: what runs in a frame
-   loop. For a stack, one stream per layer: what one's step returns is the next one's x. Weights are read
-   where the cell's set has packed them, so prepare the set first; values may change between steps when they
-   are packed again. */
+/* One sequence through one cell, a step at a time, in their order: what runs in a frame loop. For a stack,
+   one stream per layer: what one's step returns is the next one's x. Weights are read where the cell's set
+   has packed them, so prepare the set first; values may change between steps when they are packed again. */
 typedef struct mtl_cell_stream mtl_cell_stream;
 /* Bytes that mtl_cell_stream_init needs. */
 MTL_DEF size_t mtl_cell_stream_size(const mtl_cell *cell);
@@ -1197,8 +1124,7 @@ MTL_DEF mtl_cell_stream *mtl_cell_stream_init(void *buffer, size_t bytes, const 
    mtl_cell_forward makes of the whole sequence. States below the smallest normal number (1.2e-38) become 0,
    whatever the caller's thread has set, which stands afterwards. */
 MTL_DEF const mtl_real *mtl_cell_stream_step(mtl_cell_stream *stream, const mtl_real *x);
-/* Starts a sequence anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be what the
-   stream itself holds. */
+/* Starts anew from states h and, for an LSTM, c, [H] each; NULL: zeros. Either may be the stream's own. */
 MTL_DEF void mtl_cell_stream_reset(mtl_cell_stream *stream, const mtl_real *h, const mtl_real *c);
 /* The cell states [H] after the last step, memory of the stream; NULL if the cell is no LSTM. */
 MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream);
@@ -1208,8 +1134,7 @@ MTL_DEF const mtl_real *mtl_cell_stream_memory(const mtl_cell_stream *stream);
 /* Words as their characters. Data sets that pick batches out of many sequences hand on all of it. */
 typedef struct mtl_spellings {
     size_t count;                           /* words, 1 at least */
-    const size_t *begins;                   /* [count + 1] where each word's characters begin; the last one is
-                                               their number */
+    const size_t *begins;                   /* [count + 1] where each word begins; the last one: the end */
     const int *characters;                  /* 0 .. vocabulary-1; mtl_model_spell tells those of a word */
 } mtl_spellings;
 /* One input of a batch: all steps of all sequences end to end, in the caller's order. Ids for a token input,
@@ -1220,24 +1145,20 @@ typedef struct mtl_input {
     const mtl_real *rows;                   /* [N][features] */
     const mtl_spellings *spellings;         /* characters: as many words as ids speak of */
 } mtl_input;
-/* Targets of one task: per sequence [B] or per step [N], by the task's level, in the caller's order. One of
-   the three, or none. */
+/* Targets of a task, of each sequence [B] or step [N], in the caller's order. One of the three, or none. */
 struct mtl_target {
     const int *labels;                      /* class, crf tasks: 0 .. classes-1, MTL_MISSING, or unknown */
     const mtl_real *values;                 /* real tasks: [items][width]; multi tasks: [items][classes], 1
                                                for each label that an item has, else 0; NaN: missing */
-    const mtl_real *distribution;           /* class tasks: [items][classes], rows that sum to 1; first
-                                               element NaN: missing */
-    const char *const *unknown;             /* class tasks: [unknown_count] names that are no class of the
-                                               model: the label MTL_UNKNOWN_LABEL - i stands for unknown[i].
-                                               NULL: MTL_UNKNOWN_LABEL has no name. It then ends the gold
-                                               span before it, and a run of it is one span that nothing
-                                               matches: span scores are those of the CoNLL rules only where
-                                               names are given */
+    const mtl_real *distribution;           /* class tasks: [items][classes], sums of 1; NaN first: missing */
+    const char *const *unknown;             /* class tasks: [unknown_count] names that the model lacks: the
+                                               label MTL_UNKNOWN_LABEL - i is unknown[i]. NULL: it has no
+                                               name, ends the gold span before it, and a run of it is one span
+                                               that nothing matches: span scores are those of the CoNLL rules
+                                               with names only */
     size_t unknown_count;                   /* multi tasks: how many labels the data has beside the model's;
                                                each is a class with an F1 of 0 in macro F1 */
-    const unsigned *strange;                /* multi tasks: [items] how many of these an item has: gold that
-                                               is never predicted. NULL: none */
+    const unsigned *strange;                /* multi tasks: [items] how many of these, never predicted */
 };
 typedef struct mtl_state mtl_state;         /* hidden states carried from chunk to chunk of long sequences */
 /* A ragged batch, or a whole data set. Nothing is copied or kept beyond the call that takes it. */
@@ -1254,8 +1175,7 @@ typedef struct mtl_batch {
     const char *name;                       /* of a data set, for messages; may be NULL */
     int set;                                /* number of the data set that it comes from, the label of an
                                                origin task; mtl_fit gives its data sets theirs */
-    const int *state_rows;                  /* [B] which row of `state` each sequence reads and writes, no row
-                                               twice; NULL: 0 .. B - 1 */
+    const int *state_rows;                  /* [B] the row of `state` of each, none twice; NULL: 0 .. B - 1 */
 } mtl_batch;
 
 /* ---- the model ----------------------------------------------------------------------------------------- */
@@ -1264,9 +1184,8 @@ typedef struct mtl_model mtl_model;
 /* Exact bytes that mtl_model_init needs. 0 on error (words and labels that stand twice are found by init
    alone). Borrows a few kilobytes from malloc while it runs. */
 MTL_DEF size_t mtl_model_size(const mtl_model_desc *desc, mtl_error *err);
-/* A model in the caller's buffer (aligned to 64), which must outlive it; nothing else is allocated. Descs,
-   names, words and labels are copied. Errors: FIELD with the field's path ("tasks[1].classes"), BUFFER with
-   the bytes needed. */
+/* A model in the caller's buffer (aligned to 64), which must outlive it; nothing is allocated. Descs, names,
+   words, labels are copied. FIELD errors have its path ("tasks[1].classes"), BUFFER with the bytes needed. */
 MTL_DEF mtl_model *mtl_model_init(void *buffer, size_t bytes, const mtl_model_desc *desc, mtl_error *err);
 /* The same in malloc's memory, given back by mtl_model_destroy. */
 MTL_DEF mtl_model *mtl_model_create(const mtl_model_desc *desc, mtl_error *err);
@@ -1306,25 +1225,22 @@ MTL_DEF mtl_status mtl_model_set_target_scale(mtl_model *model, int task, const 
    It is part of the model, as a scale is. */
 MTL_DEF mtl_status mtl_model_set_thresholds(mtl_model *model, int task, const mtl_real *thresholds,
                                             mtl_error *err);
-/* What was set, or came with the file: the model's own arrays [features] or [width], as long as it lives.
-   Returns 1, or 0 when there is none. */
+/* What was set or came with the file, [features] or [width]: the model's memory. Returns 1; 0: nothing. */
 MTL_DEF int mtl_model_feature_scale(const mtl_model *model, int input, const mtl_real **mean,
                                     const mtl_real **scale);
 MTL_DEF int mtl_model_target_scale(const mtl_model *model, int task, const mtl_real **mean,
                                    const mtl_real **scale);
 /* After changing tensor values by hand: packs them for prediction. */
 MTL_DEF mtl_status mtl_model_prepare(mtl_model *model, mtl_error *err);
-/* Copies every tensor that both models have under one name and shape, means and scales too where they are set
-   in `from`; *copied (NULL allowed) counts them. This is how tasks are added, removed or replaced: create a
-   model from the new desc, then transfer. */
+/* Copies tensors that both models have under one name and shape, means and scales where set in `from`; counts
+   them in *copied (or NULL). To add, remove or replace tasks: create a model of the new desc, transfer. */
 MTL_DEF mtl_status mtl_model_transfer(mtl_model *to, const mtl_model *from, size_t *copied, mtl_error *err);
 /* Freezes (1) or frees (0) every tensor whose name begins with prefix; returns how many. What is frozen when
    a trainer is made costs it neither memory nor time: there is no gradient, there are no moments, and what
    frozen tensors make of the inputs is computed as in mtl_predict. To free it afterwards takes a new trainer;
    the steps of the old one fail with UNSUPPORTED. Files do not say it: they have the desc's `freeze`. */
 MTL_DEF size_t mtl_model_freeze(mtl_model *model, const char *prefix, int frozen);
-/* Learning rate of every tensor whose name begins with prefix, as a multiple of the trainer's; returns how
-   many. */
+/* Learning rate of tensors whose names begin with prefix, by the trainer's; returns how many. */
 MTL_DEF size_t mtl_model_rate(mtl_model *model, const char *prefix, float rate);
 /* States of `rows` sequences, all zero; NULL when memory is out. For frame loops, streams and truncated
    backpropagation. A batch takes those of its rows that its state_rows name: sequences may come, pause, leave
@@ -1356,8 +1272,7 @@ MTL_DEF mtl_status mtl_state_copy_row(mtl_state *to, size_t to_row, const mtl_st
 
 /* ---- text ---------------------------------------------------------------------------------------------- */
 
-/* Length of the longest valid UTF-8 prefix of text (== length when all is valid; overlong forms and
-   surrogates are invalid). */
+/* Length of the longest valid UTF-8 prefix of text; overlong forms and surrogates are invalid. */
 MTL_DEF size_t mtl_text_valid(const char *text, size_t length);
 /* Normalises one word as models store it: lower case (ASCII, Latin, Greek, Cyrillic letters) and every digit
    to 0, each when asked. Writes at most size-1 bytes and a 0; returns the full length, at most 2 * length. */
@@ -1383,9 +1298,8 @@ typedef struct mtl_writer { void *user; int (*write)(void *user, const void *byt
 typedef struct mtl_reader { void *user; size_t (*read)(void *user, void *bytes, size_t count); } mtl_reader;
 
 typedef struct mtl_trainer mtl_trainer;
-/* A model file is a valid safetensors file; the configuration is JSON text in its metadata. trainer NULL:
-   without optimiser state. */
-/* atomic: the old file or the new one */
+/* A model file is a valid safetensors file; the configuration is JSON text in its metadata. Saving is atomic:
+   the old file or the new one. trainer NULL: without optimiser state. */
 MTL_DEF mtl_status mtl_model_save(const mtl_model *model, const char *path, mtl_error *err);
 MTL_DEF mtl_status mtl_model_write(const mtl_model *model, const mtl_trainer *trainer,
                                    const mtl_writer *writer, mtl_error *err);
@@ -1414,8 +1328,7 @@ MTL_DEF mtl_model *mtl_model_load_init(void *buffer, size_t bytes, const void *f
 MTL_DEF size_t mtl_model_file_size(const void *file, size_t count, const mtl_load_desc *how, mtl_error *err);
 /* Bytes that a model takes, notes apart; 0 for NULL. */
 MTL_DEF size_t mtl_model_bytes(const mtl_model *model);
-/* Free text kept in the model file under a name (e.g. how it was trained); value NULL: look up only. Returns
-   the text or NULL. */
+/* Free text kept in the model file under a name (how it was trained), or NULL; value NULL: look up only. */
 MTL_DEF const char *mtl_model_note(mtl_model *model, const char *name, const char *value, mtl_error *err);
 
 /* A safetensors file in memory: the tensors' names, shapes and where their bytes are. */
@@ -1428,12 +1341,10 @@ typedef struct mtl_safetensor {
     const void *data;                       /* little-endian, perhaps unaligned */
 } mtl_safetensor;
 enum { MTL_TYPE_F32, MTL_TYPE_F64, MTL_TYPE_F16, MTL_TYPE_BF16, MTL_TYPE_I64, MTL_TYPE_I32, MTL_TYPE_I16,
-    MTL_TYPE_I8, MTL_TYPE_U8,
-       MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3, MTL_TYPE_F8_E5M2,
-           MTL_TYPE_C64,
-       MTL_TYPE_OTHER,                      /* a type that is not known here: its bytes are not checked
-                                               against its shape */
-       MTL_TYPE_COUNT };
+    MTL_TYPE_I8, MTL_TYPE_U8, MTL_TYPE_BOOL, MTL_TYPE_U16, MTL_TYPE_U32, MTL_TYPE_U64, MTL_TYPE_F8_E4M3,
+    MTL_TYPE_F8_E5M2, MTL_TYPE_C64,
+    MTL_TYPE_OTHER,                         /* not known here: bytes are not checked against the shape */
+    MTL_TYPE_COUNT };
 typedef struct mtl_safetensors {
     size_t count;
     mtl_safetensor *tensors;
@@ -1474,8 +1385,7 @@ typedef struct mtl_import_result {
 MTL_DEF mtl_status mtl_model_import_part(mtl_model *model, const mtl_safetensors *file,
                                          const mtl_import *mappings, size_t count, mtl_import_result *result,
                                          mtl_error *err);
-/* Writes the model's parameters and set buffers alone, names mapped the other way (`to` replaced by `from`).
-   count 0: all, under their own names. */
+/* Writes parameters and set buffers, names mapped the other way (`to` becomes `from`); count 0: unmapped. */
 MTL_DEF mtl_status mtl_model_export(const mtl_model *model, const char *path, const mtl_import *mappings,
                                     size_t count, mtl_error *err);
 
@@ -1497,8 +1407,7 @@ typedef struct mtl_prediction {
     const int *labels;                      /* class tasks: [items] the likeliest class; crf tasks: of the
                                                likeliest path through the sequence */
     const mtl_real *probabilities;          /* class and multi tasks: [items][classes]; crf tasks: the
-                                               marginals, all other steps summed over, through which no
-                                               gradient goes where a tap reads them */
+                                               marginals, which take no gradient where a tap reads them */
     const mtl_real *values;                 /* real tasks: [items][width], original units */
     const unsigned char *chosen;            /* multi tasks: [items][classes] 1 where a probability is 0.5 at
                                                least, else 0; lm tasks: [items][directions] 1 where the
@@ -1547,10 +1456,9 @@ MTL_DEF void mtl_predictor_observe(mtl_predictor *predictor, mtl_observer observ
    allocates nothing, takes no lock and runs the list once. Its answers are those of mtl_predict over the
    whole sequence so far, to 1e-5. */
 typedef struct mtl_stream mtl_stream;
-/* Exact bytes of a stream. how: of its fields isa, logits and max_sequences (how many sequences it has states
-   of; 0: one) and `aside` count; NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be
-   streamed: a column that reads backwards, one that reads a task of sequences, a gate a sequence, a kind
-   without `stream`. */
+/* Exact bytes of a stream. how: isa, logits, aside and max_sequences (that it has states of; 0: one) count;
+   NULL: defaults. 0 on error. Error UNSUPPORTED names a part that cannot be streamed: a column that reads
+   backwards, one that reads a task of sequences, a gate a sequence, a kind without `stream`. */
 MTL_DEF size_t mtl_stream_size(const mtl_model *model, const mtl_predictor_desc *how, mtl_error *err);
 /* In the caller's buffer (aligned to 64), which must outlive it, as the model must. Its weights are the
    model's; scales of features and of targets are those of now. Error: BUFFER with the bytes needed. */
@@ -1611,8 +1519,7 @@ typedef struct mtl_plan {
    bytes. Stepped and reset like any other. Errors: VERSION for a plan of another version of the header;
    BUFFER; UNSUPPORTED for an isa (MTL_ISA_*) that the machine lacks. */
 MTL_DEF mtl_stream *mtl_stream_open(void *buffer, size_t bytes, const mtl_plan *plan, size_t sequences,
-                                    int isa,
-                                    mtl_error *err);
+                                    int isa, mtl_error *err);
 /* Writes the stream of a model as C: `header` and `source` take the text of NAME.h and NAME.c, which need
    mtl_rnn.h beside them. name: a C identifier, the plan's. logits: as in mtl_predictor_desc. Errors:
    UNSUPPORTED, naming the part that cannot be streamed; ARGUMENT for a name; IO. */
@@ -1646,8 +1553,7 @@ typedef struct mtl_task_score {
     double kappa;                           /* ordinal: Cohen's, with quadratic weights (Cohen 1968), of the
                                                items whose label is a class; mae is in ranks there */
     double deviance, d2;                    /* count: mean Poisson deviance; share of it that is explained */
-    double perplexity;                      /* lm: exp of the mean loss; score is its inverse, items are
-                                               predictions, of both directions */
+    double perplexity;                      /* lm: exp of mean loss, score its inverse; items: predictions */
 } mtl_task_score;
 typedef struct mtl_scores {
     size_t task_count;
@@ -1655,15 +1561,13 @@ typedef struct mtl_scores {
     size_t sequences, tokens;
     size_t joint_items;                     /* sequences with a class label */
     double joint_accuracy;                  /* share of them with every labelled class and tag right */
-    double score;                           /* mean over tasks with items; lm tasks count where no other one
-                                               has any */
+    double score;                           /* mean over tasks with items, lm tasks if no other has any */
 } mtl_scores;
 /* Scores of a model on labelled data, in batches of similar length, by the predictor's limits. data: `count`
-   data sets, scored as one; targets given as distributions are not scored. scores->tasks must hold the
-   model's task_count entries. confusion (NULL allowed): for each task NULL or [classes +
-   unknown_count][classes] counts, rows gold and columns predicted, which are added to; the rows behind the
-   classes are those of the targets' `unknown` names (of the data set with most of them). Labels without a
-   name have no row. */
+   data sets, scored as one; targets given as distributions are not scored. scores->tasks: room for task_count
+   entries. confusion (NULL allowed): for each task NULL or [classes + unknown_count][classes] counts, rows
+   gold and columns predicted, which are added to; the rows behind the classes are those of the targets'
+   `unknown` names (of the data set with most of them). Labels without a name have no row. */
 MTL_DEF mtl_status mtl_evaluate(mtl_predictor *predictor, const mtl_batch *data, size_t count,
                                 mtl_scores *scores, size_t *const *confusion, mtl_error *err);
 
@@ -1702,8 +1606,7 @@ typedef struct mtl_scaling {
 } mtl_scaling;
 /* Number j, as it is learnt: (x - mean) / scale. */
 MTL_DEF mtl_real mtl_scaled(const mtl_scaling *scaling, size_t j, mtl_real x);
-/* A scaling that is not set yet, with its buffers, which begin as 0 and 1; width 0: without. In the set's
-   arena; NULL when memory is out. */
+/* A scaling not set yet, in the set's arena, with buffers of 0 and 1 (width 0: none). NULL: memory is out. */
 MTL_DEF mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width, mtl_error *err);
 
 /* A mix of several activations of the same rows into one. */
@@ -1720,9 +1623,8 @@ typedef struct mtl_mix {
 struct mtl_mix_kind {
     mtl_kind kind;
     int appends;                            /* 1: the result is the sources side by side; 0: it has the
-                                               columns of the first one, in the directions in which these were
-                                               read, or, where build gives it another width, columns that are
-                                               read forward */
+                                               columns of the first one, read as these were, or, where build
+                                               gives it another width, read forward */
     mtl_status (*build)(mtl_mix *mix, mtl_parameters *set, const char *what, mtl_error *err);
     /* by: of as many rows as the sources; NULL: the desc names none */
     mtl_activation *(*forward)(mtl_run *run, const mtl_mix *mix, mtl_activation *const *sources,
@@ -1756,8 +1658,7 @@ struct mtl_input_kind {
     int reads_spellings;                    /* 1: ids are of words whose characters a batch gives, too */
 };
 
-/* What a row knows of other steps than its own: of all; of those before; its first half of those before, its
-   second half of those behind; of none. */
+/* Of which other steps a row knows: all; those before; one half of it of these, one of those behind; none. */
 enum { MTL_SEES_ALL, MTL_SEES_PAST, MTL_SEES_APART, MTL_SEES_STEP };
 
 /* A column: rows of steps in, rows of steps out. Its forward applies the desc's dropout too. */
@@ -1765,8 +1666,7 @@ typedef struct mtl_column_part {
     const mtl_column_desc *desc;
     size_t inputs;                          /* width of the rows that it reads */
     size_t width, directions;               /* build: of the result; 2: its second half reads from the end */
-    size_t states;                          /* build: states that can be carried from batch to batch; 0: none,
-                                               each batch begins anew */
+    size_t states;                          /* build: states carried from batch to batch; 0: it begins anew */
     const size_t *state_units;              /* [states] */
     void *data;
     int state_c;                            /* build: 1: states have a c beside h, as an LSTM's */
@@ -1889,8 +1789,7 @@ struct mtl_task_kind {
     void (*stream)(mtl_maker *maker, const mtl_task_part *part, size_t task, unsigned x, unsigned p);
     /* the place of what `distribution` makes */
     unsigned (*stream_distribution)(mtl_maker *maker, const mtl_task_part *part, unsigned x);
-    int softmax;                            /* 1: outputs are logits of one class, whose answers trainer.rdrop
-                                               brings together */
+    int softmax;                            /* 1: outputs are logits of one class: for trainer.rdrop */
     int whole;                              /* 1: the loss is of all items, labelled or not: rows and items of
                                                mtl_loss_items are all that there are; targets are labels
                                                alone, never distributions */
@@ -1910,8 +1809,7 @@ MTL_DEF mtl_real *mtl_answer_values(mtl_run *run, const mtl_task_part *part, con
 /* Of number j of an item's outputs, x, and its target, y, both as they are learnt: the loss, and dl/dx. */
 typedef mtl_real (*mtl_output_loss)(const mtl_task_part *part, size_t j, mtl_real x, mtl_real y,
                                     mtl_real *slope);
-/* A kind's loss that is a sum over outputs: sum_n sum_j l(x[n][j], y[n][j % width]) / divisor, with its
-   backward. Targets are values. */
+/* A kind's loss sum_n sum_j l(x[n][j], y[n][j % width]) / divisor, with its backward. Targets are values. */
 MTL_DEF mtl_activation *mtl_loss_of_outputs(mtl_run *run, const mtl_task_part *part,
                                             const mtl_loss_items *items, mtl_activation *x,
                                             mtl_output_loss loss);
@@ -1920,8 +1818,7 @@ MTL_DEF const mtl_task_kind *mtl_task_kind_of(const mtl_task_desc *task);
 /* The row of an input's kind, the same way. */
 MTL_DEF const mtl_input_kind *mtl_input_kind_of(const mtl_input_desc *input);
 /* The header's rows of a table (MTL_DESC_INPUT, _COLUMN, _MIX, _TASK, _PENALTY): number i is the kind whose
-   constant
-   has that place in its list of names; NULL when there is none. */
+   constant has that place in its list of names; NULL when there is none. */
 MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
 
 /* ---- sharing: presets ------------------------------------------------------------------------------------
@@ -1930,12 +1827,11 @@ MTL_DEF const mtl_kind *mtl_kind_at(int desc, size_t i);
    desc: inputs, `encoder`, tasks without taps. Nothing else knows of presets: a model that came from one is a
    model like any other. */
 enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL_SHARE_GATED,
-    MTL_SHARE_HIERARCHICAL,
-       MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC, MTL_SHARE_PLE, MTL_SHARE_SOFT,
-       MTL_SHARE_ADVERSARIAL, MTL_SHARE_STACK };
+    MTL_SHARE_HIERARCHICAL, MTL_SHARE_CROSS_STITCH, MTL_SHARE_LEVELS, MTL_SHARE_MMOE, MTL_SHARE_CGC,
+    MTL_SHARE_PLE, MTL_SHARE_SOFT, MTL_SHARE_ADVERSARIAL, MTL_SHARE_STACK };
 #define MTL_SHARE_NAMES(X) \
-    X(MTL_SHARE_FULL, \
-      "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") X(MTL_SHARE_GATED, "gated") \
+    X(MTL_SHARE_FULL, "full") X(MTL_SHARE_NONE, "none") X(MTL_SHARE_PARTIAL, "partial") \
+    X(MTL_SHARE_GATED, "gated") \
     X(MTL_SHARE_HIERARCHICAL, "hierarchical") X(MTL_SHARE_CROSS_STITCH, "cross-stitch") \
     X(MTL_SHARE_LEVELS, "levels") X(MTL_SHARE_MMOE, "mmoe") X(MTL_SHARE_CGC, "cgc") X(MTL_SHARE_PLE, "ple") \
     X(MTL_SHARE_SOFT, "soft") X(MTL_SHARE_ADVERSARIAL, "adversarial") X(MTL_SHARE_STACK, "stack")
@@ -1948,36 +1844,29 @@ enum { MTL_SHARE_DEFAULT, MTL_SHARE_FULL, MTL_SHARE_NONE, MTL_SHARE_PARTIAL, MTL
     X(MTL_INT,    own_hidden,   0, 0, 1000000, MTL_NONE, "units of a task's own columns; 0: the encoder's") \
     X(MTL_INT,    experts,      4, 1, 64, MTL_NONE, "mmoe, cgc, ple: experts that all tasks share") \
     X(MTL_INT,    own_experts,  1, 1, 64, MTL_NONE, "cgc, ple: experts of each task's own") \
-    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, \
-      "mmoe, cgc, ple: one gate a sequence instead of one a step") \
-    X(MTL_FLAG,   above,        0, 0, 1, MTL_NONE, \
-      "partial: a task's own column stands on the shared one, not beside it") \
+    X(MTL_FLAG,   per_sequence, 0, 0, 1, MTL_NONE, "mmoe, cgc, ple: one gate a sequence, not one a step") \
+    X(MTL_FLAG, above, 0, 0, 1, MTL_NONE, "partial: own columns stand on the shared one, not beside it") \
     X(MTL_FLAG,   distributions, 0, 0, 1, MTL_NONE, "hierarchical: what lower tasks predict goes up, too") \
-    X(MTL_FLAG,   stopped,      0, 0, 1, MTL_NONE, \
-      "hierarchical, stack: no gradient goes back through what they predict") \
+    X(MTL_FLAG, stopped, 0, 0, 1, MTL_NONE, "hierarchical, stack: no gradient through what they predict") \
     X(MTL_FLOAT,  tie,       1e-3, 0, 1e6, MTL_NONE, "soft: weight of the distances between tasks' columns") \
     X(MTL_FLOAT,  orthogonal, 0.01, 0, 1e6, MTL_NONE, \
       "adversarial: weight that keeps shared and own columns apart") \
     X(MTL_FLOAT,  adversary, 0.05, 0, 1e6, MTL_NONE, "adversarial: weight of the task `origin`") \
-    X(MTL_INT,    sets,         0, 0, 1000000, MTL_NONE, \
-      "adversarial: data sets that are told apart; the command counts them") \
+    X(MTL_INT, sets, 0, 0, 1000000, MTL_NONE, "adversarial: data sets told apart; the command counts them") \
     X(MTL_INT,    attention,    0, 0, 64, MTL_NONE, \
       "layers of self-attention over each column that a task reads, with the encoder's heads, head_width, " \
       "rotary and norm_epsilon; 0: none") \
-    X(MTL_FLOAT,  attention_dropout, 0, 0, 0.99, MTL_NONE, \
-      "share of what these add that is dropped in training")
+    X(MTL_FLOAT,  attention_dropout, 0, 0, 0.99, MTL_NONE, "share of what these add dropped in training")
 typedef struct mtl_share_desc { MTL_SHARE_FIELDS(MTL__MEMBER) } mtl_share_desc;
 /* The desc of a model that shares in this way, into *out; what it points to lies in `arena` or in `plain`,
    both of which must stay until a model is made of it. how NULL: full sharing.
-       full          one column for all tasks                                                      Caruana
-                     1997
+       full          one column for all tasks                                                     Caruana 1997
        none          a column and an embedding for each task, in one model: the control
        partial       a shared column beside one of each task's own, side by side         Ruder 2017, section 4
        gated         h = g s + (1 - g) p of the shared and its own, g = sigmoid(W [s; p] + b), for each step
        hierarchical  a column a level over the words and the level below, each task at its level
                                                             Soegaard & Goldberg 2016; Hashimoto et al. 2017
-       cross-stitch  a column a task and layer; each layer reads a learnt combination of all tasks'   Misra et
-       al. 2016
+       cross-stitch  a column a task and layer; each reads a learnt combination of all     Misra et al. 2016
        levels        one stack; each task reads a learnt mixture of its layers             Peters et al. 2018
        mmoe          columns are experts, each task has a softmax gate over them               Ma et al. 2018
        cgc           the same, and each task has experts of its own                          Tang et al. 2020
@@ -2019,9 +1908,8 @@ MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
 
 /* How losses weigh against one another: trainer.balance. The joint loss is sum_k w_k L_k, w_k = lambda_k c_k.
    lambda_k is the task's `weight` (on its way to weight_end, or what mtl_trainer_set_weight says; 0 before
-   `start`), and c_k is
-   made anew for each update. n: how many tasks have labels in it; with fewer than two c_k is 1, and nothing
-   is learnt. Origin tasks and penalties have no c.
+   `start`), and c_k is made anew for each update. n: how many tasks have labels in it; with fewer than two
+   c_k is 1, and nothing is learnt. Origin tasks and penalties have no c.
        static       1
        initial      1 / L_k(0), the loss of the first update (which still has 1)
        items        tasks of steps: labelled steps by sequences that have some, so that L_k counts as the sum
@@ -2033,8 +1921,7 @@ MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
        random       n softmax(z), z_k normal numbers                               Lin et al. 2022
        imtl         e^s; s_k are learnt so that all e^s_k L_k come to 1 (IMTL-L)   Liu et al. 2021
        gradnorm     learnt so that the norms of the tasks' gradients, in what they share, go with
-                    r^balance_alpha, r_k: how much of L_k(0) is left, by the mean of that; they add up to n
-                                                                                   Chen et al. 2018
+                    r^balance_alpha, r_k: how much of L_k(0) is left, by its mean; sum n   Chen et al. 2018
    mtl_train_step learns; mtl_trainer_save keeps what was learnt, and weights that were set.
 
    How the gradients of shared parameters become one: trainer.surgery. A parameter is shared in an update when
@@ -2048,8 +1935,7 @@ MTL_DEF mtl_run *mtl_trainer_run(mtl_trainer *trainer);
        mgda         n times the shortest convex combination; w_k mean nothing      Sener & Koltun 2018
        cagrad       near the sum, and best for the task that it is worst for       Liu et al. 2021
        aligned      the directions of G made equally long, as the shortest (Aligned-MTL) Senushkin et al. 2023
-       upgrad       each w_k g_k moved to where no task's gradient points against it
-                                                                                   Quinton & Rey 2024
+       upgrad       each w_k g_k moved to where no task's gradient points against it   Quinton & Rey 2024
    Surgery and gradnorm play the tape once for each task and keep a set of gradients for each. */
 typedef struct mtl_step {
     size_t step;                            /* updates so far, this one included */
@@ -2089,8 +1975,7 @@ MTL_DEF mtl_status mtl_train_task_gradients(mtl_trainer *trainer, const mtl_batc
 MTL_DEF int mtl_trainer_precision(const mtl_trainer *trainer);
 /* Exchanges the model's weights with their exponential average, for evaluation or at the end; again: back. */
 MTL_DEF mtl_status mtl_trainer_swap_average(mtl_trainer *trainer, mtl_error *err);
-/* Model and optimiser state in one file; and the optimiser state back into a new trainer of the loaded model:
-   training goes on bit-exactly. */
+/* Model and optimiser state in one file, and that back into a trainer of the loaded model, bit-exactly. */
 MTL_DEF mtl_status mtl_trainer_save(const mtl_trainer *trainer, const char *path, mtl_error *err);
 /* Error: TENSOR if the file holds no state, or that of another optimiser or method of weighting losses, or
    moments or an average that this trainer does not keep. */
@@ -2110,10 +1995,9 @@ typedef struct mtl_progress {
     double best_score; size_t best_epoch;
     const mtl_batch *data;                  /* [data_count] of the update just done: its micro-batches */
     size_t data_count;
-    const double *valid_loss;               /* [task_count] as task_loss, of the validation data; less
-                                               task_loss it is the gap. -1: not known (no label; real tasks of
-                                               several numbers or without squares; sums over steps). Set with
-                                               `scores` */
+    const double *valid_loss;               /* [task_count] as task_loss (less it: the gap), of validation
+                                               data, set with `scores`. -1: not known (no label; real tasks of
+                                               several numbers or without squares; sums over steps) */
     const size_t *task_best_epoch;          /* [task_count] by the task's own score; 0: none yet */
     const double *task_best_score;
 } mtl_progress;
@@ -2122,13 +2006,11 @@ typedef struct mtl_checkpoint mtl_checkpoint;
 typedef struct mtl_fit_desc {
     const char *score;                      /* task whose score decides; NULL: mean over tasks */
     MTL_FIT_FIELDS(MTL__MEMBER)
-    int (*progress)(void *user, const mtl_progress *progress);   /* return non-zero to stop (the best weights
-                                                                    so far are kept) */
+    int (*progress)(void *user, const mtl_progress *progress);   /* not 0: stop; the best weights stay */
     void *user;
     const float *sampler_weights;           /* [train_count] a data set counts as if it were so many times as
                                                large, 0: not at all; NULL: 1 each */
-    const int *const *ranks;                /* [train_count][sequences] curriculum `loss`: the lower come
-                                               first; else NULL */
+    const int *const *ranks;                /* curriculum `loss`: [train_count][sequences] lower first */
     /* Called every `checkpoint_every` updates, and when `progress` stops the run: `at` can be saved. An error
        that it leaves in *err ends the run. NULL: no checkpoints. */
     void (*checkpoint)(void *user, const mtl_checkpoint *at, mtl_error *err);
@@ -2263,9 +2145,8 @@ typedef struct mtl_check_result {
     double analytic, numeric;               /* there */
 } mtl_check_result;
 /* Compares gradients with central differences of `loss`, which computes the function from the arrays' current
-   values. step 0: 1e-5. Meant for `#define MTL_REAL double`. Works for any layer of the caller's own.
-   Elements whose one-sided slopes disagree at two step sizes (a kink of ReLU, max or |x|) are left out and
-   counted. */
+   values. step 0: 1e-5. Meant for `#define MTL_REAL double`. Works for your own layers, too. Elements whose
+   one-sided slopes disagree at two step sizes (a kink of ReLU, max or |x|) are left out and counted. */
 MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, const mtl_check_array *arrays,
                                        size_t count, double step, mtl_check_result *result, mtl_error *err);
 
@@ -2274,8 +2155,7 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #if defined(MTL_RNN_IMPLEMENTATION) && !defined(MTL__IMPLEMENTED)
 
 /* ===========================================================================================================
-   2  >>platform   compiler and OS differences, assertions, alignment, libc wrappers, file primitives, number
-                   text
+   2  >>platform   compiler and OS differences, assertions, alignment, libc wrappers, files, number text
    ===========================================================================================================
    The only section with #ifdefs on the operating system. Everything below is written against what stands
    here.
@@ -2404,10 +2284,9 @@ MTL_DEF mtl_status mtl_check_gradients(double (*loss)(void *user), void *user, c
 #  endif
 #endif
 
-/* gcc for Windows keeps 32-byte registers on a stack that is aligned to 16 bytes, by moves that need 32: half
-   of all runs crash (GCC bug 54412). Some builds are mended (Debian's, MSYS2's), but none tells; so gcc gets
-   no kernels wider than 16 bytes there. MTL_WINDOWS_AVX brings them back, for a mended gcc or with
-   -Wa,-muse-unaligned-vector-move. */
+/* gcc for Windows moves 32-byte registers to a stack aligned to 16 bytes as if to 32: half of all runs crash
+   (GCC bug 54412). Some builds (Debian's, MSYS2's) are mended, but none tells: gcc gets no kernels wider than
+   16 bytes there. MTL_WINDOWS_AVX brings them back, for a mended gcc or -Wa,-muse-unaligned-vector-move. */
 #if defined(_WIN32) && defined(__GNUC__) && !defined(__clang__) && !defined(MTL_WINDOWS_AVX)
 #  define MTL__WIDE 0
 #else
@@ -2453,16 +2332,12 @@ static uint64_t mtl__hash(uint64_t hash, const char *bytes, size_t length)
 
 enum {
     MTL__BIG_LIMBS = 128,           /* 4096 bits; at most 10^1131: 800 digits and the smallest exponent */
-    MTL__DIGITS_READ = 800,         /* a point half-way between doubles has at most 767 digits; more say "a
-                                       bit above" */
+    MTL__DIGITS_READ = 800,         /* a half-way point of doubles has 767 at most; more: a bit above */
     MTL__DIGITS_WRITTEN = 17        /* always enough for a double */
 };
 
 /* sum over i of limb[i] 2^(32 i); the highest limb is not 0. */
-typedef struct mtl__big {
-    int count;
-    uint32_t limb[MTL__BIG_LIMBS];
-} mtl__big;
+typedef struct mtl__big { int count; uint32_t limb[MTL__BIG_LIMBS]; } mtl__big;
 
 static void mtl__big_set(mtl__big *a, uint64_t value)
 {
@@ -2626,8 +2501,7 @@ static int mtl__decimal_to_big(const mtl__decimal *decimal, mtl__big *big)
     return (int)(decimal->significant + decimal->exponent) - digits;
 }
 
-/* Bits of the double nearest to a / b (half: to even), a and b > 0 and overwritten. Long division, one bit at
-   a time. */
+/* Bits of the double nearest to a / b (half: to even), a and b > 0 and overwritten. Long division by bits. */
 static uint64_t mtl__big_quotient(mtl__big *a, mtl__big *b)
 {
     int exponent = mtl__big_bits(a) - mtl__big_bits(b), bits, i, order;
@@ -2672,8 +2546,7 @@ static int mtl__decimal_quick(const mtl__decimal *decimal, double *out)
 {
 #if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD == 0
     static const double powers[23] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12,
-        1e13, 1e14, 1e15, 1e16,
-                                       1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+                                       1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
     volatile double power;          /* so that -ffast-math cannot divide by way of a reciprocal */
     if (decimal->significant > 19 || decimal->head >> 53 || decimal->exponent < -22 || decimal->exponent > 22)
         return 0;
@@ -2709,8 +2582,7 @@ typedef struct mtl__binary {
 } mtl__binary;
 
 /* Can a float hold mantissa * 2^(exponent - 52)? Whole numbers below 2^64 are never treated as floats: a
-   count such as 1073741824 must not become 1073741800. *spare: how many of the mantissa's last bits a float
-   does not have there. */
+   count such as 1073741824 must not become 1073741800. *spare: last bits that a float lacks there. */
 static int mtl__is_float(uint64_t mantissa, int exponent, int *spare)
 {
     int whole = exponent >= 0 && exponent < 64 && (exponent > 52 ||
@@ -2889,9 +2761,8 @@ MTL_DEF MTL__RARE size_t mtl_text_from_number(double value, char *out)
 #  include <unistd.h>
 #  if defined(__STRICT_ANSI__) && !defined(__cplusplus) && (!defined(_POSIX_C_SOURCE) || \
     _POSIX_C_SOURCE < 200112L)
-/* With -std=c99 glibc hides readlink (old ones fsync too), and by the time this header is read it is too late
-   to ask for them. POSIX (XSH 2.1.1) lets a program declare a function itself; a second, equal declaration
-   does no harm. */
+/* With -std=c99 glibc hides readlink (old ones fsync too), and here it is too late to ask for them. POSIX
+   (XSH 2.1.1) lets a program declare a function itself; a second, equal declaration does no harm. */
 extern int fsync(int descriptor);
 extern ssize_t readlink(const char *path, char *target, size_t size);
 #  endif
@@ -2982,14 +2853,8 @@ static int mtl__fd_open(const char *path, int flags)
     MTL_FREE(wide);
     return fd;
 }
-MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count)
-{
-    return _read(fd, bytes, (unsigned)count);
-}
-MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count)
-{
-    return _write(fd, bytes, (unsigned)count);
-}
+MTL__INLINE long long mtl__fd_read(int fd, void *to, size_t n) { return _read(fd, to, (unsigned)n); }
+MTL__INLINE long long mtl__fd_write(int fd, const void *of, size_t n) { return _write(fd, of, (unsigned)n); }
 MTL__INLINE int mtl__fd_sync(int fd) { return _commit(fd); }
 MTL__INLINE int mtl__fd_close(int fd) { return _close(fd); }
 typedef struct _stat64 mtl__stat;
@@ -3011,11 +2876,8 @@ static int mtl__fd_stat(const char *path, mtl__stat *status)
 enum { MTL__FLAGS_READ = O_RDONLY | MTL__CLOEXEC, MTL__FLAGS_NEW = O_WRONLY | O_CREAT | O_EXCL | MTL__CLOEXEC,
        MTL__FLAGS_WRITE = O_WRONLY | MTL__CLOEXEC };
 MTL__INLINE int mtl__fd_open(const char *path, int flags) { return open(path, flags, 0666); }
-MTL__INLINE long long mtl__fd_read(int fd, void *bytes, size_t count) { return read(fd, bytes, count); }
-MTL__INLINE long long mtl__fd_write(int fd, const void *bytes, size_t count)
-{
-    return write(fd, bytes, count);
-}
+MTL__INLINE long long mtl__fd_read(int fd, void *to, size_t n) { return read(fd, to, n); }
+MTL__INLINE long long mtl__fd_write(int fd, const void *of, size_t n) { return write(fd, of, n); }
 MTL__INLINE int mtl__fd_sync(int fd) { return fsync(fd); }
 MTL__INLINE int mtl__fd_close(int fd) { return close(fd); }
 typedef struct stat mtl__stat;
@@ -3163,10 +3025,7 @@ static size_t mtl__path_folder(const char *path)
 }
 
 /* The caller's own MTL_FREE may not take NULL. */
-MTL__INLINE void mtl__release(void *memory)
-{
-    if (memory) MTL_FREE(memory);
-}
+MTL__INLINE void mtl__release(void *memory) { if (memory) MTL_FREE(memory); }
 
 /* The first `folder` bytes of path and then name[length], in malloc's memory. */
 static char *mtl__path_join(const char *path, size_t folder, const char *name, size_t length)
@@ -3265,8 +3124,7 @@ static void mtl__os_remove(const char *path)
 }
 
 /* Makes a rename in a path's folder last. Not every file system can; then a crash brings back the old file,
-   which is whole. The path is cut to its folder; one without a folder must begin with a dot, which then is
-   what remains. */
+   which is whole. The path is cut to its folder; one without must begin with a dot, which remains. */
 static void mtl__os_sync_folder(char *path)
 {
 #ifdef MTL__FILES_POSIX
@@ -3282,8 +3140,7 @@ static void mtl__os_sync_folder(char *path)
 #endif
 }
 
-/* May an existing file be overwritten? A rename asks the folder alone, but a file that is write-protected is
-   so on purpose. */
+/* 1: an existing file is write-protected, on purpose: a rename asks the folder alone. */
 static int mtl__os_protected(const char *path)
 {
 #ifdef MTL__FILES_POSIX
@@ -3297,9 +3154,8 @@ static int mtl__os_protected(const char *path)
 #endif
 }
 
-/* Writing a file so that a crash leaves the old file or the new one: into a temporary file of the same
-   folder, which takes the place of the old one at the end. Devices and pipes are written in place. The first
-   error stays and stops all writing. */
+/* A crash leaves the old file or the new one: writing goes to a temporary file of the same folder, which
+   replaces the old one at the end. Devices and pipes are written in place. The first error stops all. */
 typedef struct mtl__file_writer {
     char *target;
     char *temporary;                        /* NULL: written in place */
@@ -3486,8 +3342,7 @@ MTL_DEF const char *mtl_error_text(int code)
     }
 }
 
-/* Public functions begin with this: the caller's error, or one of their own when the caller gave none (or
-   cannot give any). */
+/* Public functions begin with this: the caller's error, or their own where none was, or could be, given. */
 MTL__INLINE mtl_error *mtl__error_given(mtl_error *err, mtl_error *own)
 {
     if (err) return err;
@@ -3500,38 +3355,25 @@ MTL__INLINE int mtl__failed(const mtl_error *err) { return err->code != MTL_OK; 
 MTL__INLINE mtl_status mtl__status(const mtl_error *err) { return (mtl_status)err->code; }
 
 /* NaN and infinity by bits: comparisons with NaN mean nothing under -ffast-math. */
-MTL__INLINE int mtl__is_finite(mtl_real x)
-{
 #if MTL__REAL_IS_DOUBLE
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits >> 52 & 0x7ff) != 0x7ff;
+typedef uint64_t mtl__real_bits;
+#  define MTL__INFINITE ((mtl__real_bits)0x7ff << 52)
 #else
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits >> 23 & 0xff) != 0xff;
+typedef uint32_t mtl__real_bits;
+#  define MTL__INFINITE ((mtl__real_bits)0xff << 23)
 #endif
-}
-MTL__INLINE int mtl__is_nan(mtl_real x)
+MTL__INLINE mtl__real_bits mtl__bits_of(mtl_real x)
 {
-#if MTL__REAL_IS_DOUBLE
-    uint64_t bits;
+    mtl__real_bits bits;
     memcpy(&bits, &x, sizeof bits);
-    return (bits << 1) > ((uint64_t)0x7ff << 53);
-#else
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits << 1) > ((uint32_t)0xff << 24);
-#endif
+    return bits;
 }
+MTL__INLINE int mtl__is_finite(mtl_real x) { return (mtl__bits_of(x) & MTL__INFINITE) != MTL__INFINITE; }
+MTL__INLINE int mtl__is_nan(mtl_real x) { return mtl__bits_of(x) << 1 > MTL__INFINITE << 1; }
 MTL__INLINE mtl_real mtl__nan(void)
 {
+    const mtl__real_bits bits = MTL__INFINITE | MTL__INFINITE >> 1;
     mtl_real x;
-#if MTL__REAL_IS_DOUBLE
-    const uint64_t bits = (uint64_t)0x7ff8 << 48;
-#else
-    const uint32_t bits = (uint32_t)0x7fc0 << 16;
-#endif
     memcpy(&x, &bits, sizeof x);
     return x;
 }
@@ -3660,10 +3502,8 @@ static mtl_status mtl__check_buffer(const void *buffer, size_t bytes, size_t nee
     if (buffer && bytes >= need && (uintptr_t)buffer % MTL__ALIGNMENT == 0) return MTL_OK;
     return mtl__fail(err, MTL_ERROR_BUFFER, "buffer", (long long)need,
                      "%s needs a buffer of %z bytes, aligned to %d; %z were given%s", what, need,
-                         MTL__ALIGNMENT, bytes,
-                     !buffer         ? " (buffer is NULL)"
-                     : bytes >= need ? ", not aligned"
-                                     : "");
+                     MTL__ALIGNMENT, bytes,
+                     !buffer ? " (buffer is NULL)" : bytes >= need ? ", not aligned" : "");
 }
 
 static mtl_status mtl__fail_memory(mtl_error *err, const char *what, size_t bytes)
@@ -3692,9 +3532,7 @@ static char *mtl__print(char *out, size_t size, const char *format, ...)
    to 15.4.
    -------------------------------------------------------------------------------------------------------- */
 #ifdef MTL__X86
-typedef struct mtl__cpuid_answer {
-    unsigned a, b, c, d;
-} mtl__cpuid_answer;
+typedef struct mtl__cpuid_answer { unsigned a, b, c, d; } mtl__cpuid_answer;
 
 static mtl__cpuid_answer mtl__cpuid(unsigned leaf, unsigned part)
 {
@@ -3770,15 +3608,13 @@ static int mtl__cpu_has_bf16(void) { return 0; }
    slower. While the library computes it is always the same: round to nearest, such numbers are 0, no traps;
    so results do not depend on what the caller has set. Jobs see to it themselves, on whatever thread. What
    computes outside of jobs (a stream's step, losses, scales) stands between this and mtl__arithmetic_restore,
-   which takes what this returned: what was set before. Source: Intel's manual, volume 1, section 10.2.3;
-   ARM's, register FPCR. */
+   which takes what was set before. Source: Intel's manual, volume 1, section 10.2.3; ARM's, register FPCR. */
 static uint64_t mtl__arithmetic_set(void)
 {
 #if defined(MTL__X86)
     const unsigned before = _mm_getcsr(), flush = 1u << 15, inputs_are_zero = 1u << 6, no_traps = 0x1f80;
     const unsigned wanted = flush | inputs_are_zero | no_traps;
-    if ((before & ~0x3fu) != wanted) _mm_setcsr(wanted);    /* to write costs more than a small pass; the last
-                                                               6 bits tell what happened */
+    if ((before & ~0x3fu) != wanted) _mm_setcsr(wanted);    /* to write costs a pass; 6 bits are no setting */
     return before;
 #elif defined(MTL__NEON) && defined(__GNUC__)
     uint64_t before;
@@ -3855,8 +3691,7 @@ static void mtl__random_shuffle(size_t *items, size_t n, uint64_t seed, uint64_t
 }
 
 /* ===========================================================================================================
-   6  >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc, fail-next
-                   hook
+   6  >>arena      bump allocation, mark and release, high-water mark, caller's buffer or malloc
    ===========================================================================================================
    A chain of chunks, newest first; a chunk of the caller's is the first and is never freed. A counting arena
    has no memory: its pushes return addresses in no chunk, so that the code that lays memory out also measures
@@ -3926,13 +3761,10 @@ static void mtl__scratch_give(void *user, void *memory)
 MTL_DEF mtl_allocator mtl_scratch_init(mtl_scratch *scratch, void *buffer, size_t bytes)
 {
     const size_t skip = (MTL__SCRATCH_UNIT - (uintptr_t)buffer % MTL__SCRATCH_UNIT) % MTL__SCRATCH_UNIT;
-    mtl_allocator allocator;
+    const mtl_allocator allocator = { scratch, mtl__scratch_take, mtl__scratch_give };
     memset(scratch, 0, sizeof *scratch);
     scratch->memory = (unsigned char *)buffer + skip;
     scratch->size = bytes > skip ? bytes - skip : 0;
-    allocator.user = scratch;
-    allocator.allocate = mtl__scratch_take;
-    allocator.release = mtl__scratch_give;
     return allocator;
 }
 
@@ -4027,10 +3859,7 @@ MTL_DEF void *mtl_arena_push(mtl_arena *arena, size_t bytes)
 
 MTL_DEF mtl_arena_mark mtl_arena_save(const mtl_arena *arena)
 {
-    mtl_arena_mark mark;
-    mark.used = arena->used;
-    mark.chunk_used = arena->chunk_used;
-    mark.chunks = arena->chunks;
+    const mtl_arena_mark mark = { arena->used, arena->chunk_used, arena->chunks };
     return mark;
 }
 
@@ -4246,8 +4075,7 @@ static MTL__RARE mtl__pool *mtl__pool_create(mtl_arena *arena, int threads, mtl_
 }
 static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { return pool
     ? &pool->scheduler : NULL; }
-/* Stands for the scheduler of a pool in a dry run, which has no pool: it runs nothing, but measures what
-   threads need. */
+/* Stands for a pool's scheduler in a dry run: it runs nothing, but what threads need is measured. */
 static const mtl_scheduler *mtl__pool_dry(void)
 {
     static const mtl_scheduler dry = { NULL, NULL, 0 };
@@ -4265,8 +4093,7 @@ static const mtl_scheduler *mtl__pool_scheduler(const mtl__pool *pool) { (void)p
 static const mtl_scheduler *mtl__pool_dry(void) { return NULL; }
 #endif
 
-/* A job with the arithmetic that all of them share, on whatever thread the scheduler runs it; that thread's
-   own comes back after. */
+/* A job with the arithmetic that all share, on whatever thread it runs, whose own comes back after. */
 typedef struct mtl__shielded { mtl_job job; void *context; } mtl__shielded;
 static void mtl__shielded_job(void *context, size_t i)
 {
@@ -4279,10 +4106,8 @@ static void mtl__shielded_job(void *context, size_t i)
 /* Runs job(context, 0 .. count-1) by the scheduler, or here and now when it is NULL. */
 static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_job job, void *context)
 {
-    mtl__shielded shielded;
+    mtl__shielded shielded = { job, context };
     size_t i;
-    shielded.job = job;
-    shielded.context = context;
     if (scheduler && count > 1)
         scheduler->parallel_for(scheduler->user, count, mtl__shielded_job, &shielded);
     else
@@ -4290,8 +4115,7 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
 }
 
 /* ===========================================================================================================
-   8  >>kernels    template, read again once per ISA: vectors, exp/tanh/sigmoid, products, element-wise cells,
-                   softmax, Adam
+   8  >>kernels    template, read once per ISA: vectors, exp/tanh/sigmoid, products, cells, softmax, Adam
    ===========================================================================================================
    What kernels are given. The template further down is read once per instruction set; these types are shared.
 
@@ -4328,12 +4152,9 @@ static void mtl__parallel_for(const mtl_scheduler *scheduler, size_t count, mtl_
    -------------------------------------------------------------------------------------------------------- */
 enum {
     MTL__BLOCK = 16,                            /* units per column block, for every instruction set */
-    MTL__SEQUENCES = 16,                        /* sequences that a cell works on at once; fixed, never by
-                                                   thread count */
-    MTL__ROWS = 96,                             /* rows that a product works on at once: full tiles of 6, 4 or
-                                                   3; fixed too, .. */
-    MTL__FINE_ROWS = MTL__ROWS / 4              /* .. or a multiple of this, full tiles too; what is left is a
-                                                   product of its own */
+    MTL__SEQUENCES = 16,                        /* sequences that a cell works on at once, always */
+    MTL__ROWS = 96,                             /* rows of a product at once, tiles of 6, 4 or 3; fixed, .. */
+    MTL__FINE_ROWS = MTL__ROWS / 4              /* .. or a multiple of this; the rest: a product of its own */
 };
 
 /* z = x . W^T + bias, or z += ...   Work is split over rows. */
@@ -4344,21 +4165,17 @@ typedef struct mtl__product_forward {
     const mtl_real *bias;                       /* [block][gate][16], padding zero; NULL: none */
     mtl_real *z; size_t z_block, z_row;         /* element (row, unit u, gate g) is z[(u/16)*z_block +
                                                    row*z_row + g*16 + u%16] */
-    int exact;                                  /* 1 (only G = 1): columns past `units` are not written (z is
-                                                   a row-major matrix: z_block = 16, z_row = its stride); 0:
-                                                   whole blocks are written */
+    int exact;                                  /* 1 (only G = 1): columns past `units` are not written
+                                                   (row-major: z_block = 16, z_row = stride); 0: all are */
     int accumulate;                             /* 1: add to what z holds (bias then is ignored) */
-    int pairs;                                  /* 1: multiply in bfloat16, `packed` holds pairs. The same in
-                                                   the structures below */
+    int pairs;                                  /* 1: in bfloat16, `packed` holds pairs; so in those below */
 } mtl__product_forward;
 
-/* dx = dz . W, or dx += ...   Work is split over rows. dz holds `gates` consecutive 16-groups per row and
-                               block. */
+/* dx = dz . W, or dx += ...   Work is split over rows. dz holds `gates` 16-groups per row and block. */
 typedef struct mtl__product_backward {
     size_t gates, units, inputs;
     const mtl_real *dz; size_t dz_block, dz_row;
-    int exact;                                  /* 1 (only G = 1): dz past `units` in a row must not be read
-                                                   (row-major dz) */
+    int exact;                                  /* 1 (only G = 1): row-major dz, not read past `units` */
     const mtl_real *packed;                     /* backward packing, gates in dz's order */
     mtl_real *dx; size_t dx_stride;             /* [rows][I]: exactly I columns are written */
     int accumulate;
@@ -4366,9 +4183,8 @@ typedef struct mtl__product_backward {
 } mtl__product_backward;
 
 /* dW[order[g]*H + u][i] (+)= sum over rows of dz[row][u][g] * x[row'][i].   Work is split over gate blocks
-                                                                             (u/16) and
-   over panels of inputs; the sum over rows always runs in one order. row' = row, or source[row]: >= 0 a row
-   of x, < 0 row ~source[row] of x0 (a zero row if x0 is NULL). */
+   (u/16) and panels of inputs; the sum over rows always runs in one order. row' = row, or source[row]: >= 0 a
+   row of x, < 0 row ~source[row] of x0 (a zero row if x0 is NULL). */
 typedef struct mtl__product_weights {
     size_t gates, units, inputs, rows;
     const mtl_real *dz; size_t dz_block, dz_row;
@@ -4379,16 +4195,12 @@ typedef struct mtl__product_weights {
     const int *order;                           /* [gates]: which gate of dW slot g is; NULL: number g */
     mtl_real *dw;                               /* canonical [gates'*H][I], row stride exactly I */
     int accumulate;
-    int pairs;                                  /* 1: pairs of rows 2n, 2n+1, both operands rounded by the
-                                                   kernel */
+    int pairs;                                  /* 1: pairs of rows 2n, 2n+1, rounded by the kernel */
 } mtl__product_weights;
 
 /* Rows in time: step t has rows[t] rows (never increasing), the first at packed row offset[t]; row
    offset[t]+b belongs to sequence b (sequences sorted by falling length). */
-typedef struct mtl__steps {
-    size_t steps;
-    const size_t *rows, *offset;
-} mtl__steps;
+typedef struct mtl__steps { size_t steps; const size_t *rows, *offset; } mtl__steps;
 
 /* What sets a cell apart, but for its arithmetic. Gates are counted in the order of files, PyTorch's: LSTM
    i f g o, GRU r z n, RNN one; minGRU z n. */
@@ -4397,12 +4209,10 @@ typedef struct mtl__cell_kind {
     int cell, reset;                            /* MTL_CELL_*; which MTL_RESET_* of it, 0: any */
     size_t gates, slots;                        /* G; S, places for a gate's gradient in a row of dz */
     int order[4];                               /* [S] whose; slots 0 .. G-1 are the input product's */
-    size_t hidden_slot, joint;                  /* slots from here on are the product's with h, gates 0 ..
-                                                   joint-1; the other gates, apart, multiply r*h. joint
-                                                   0: no gate reads h, and there is no W_hh, no b_hh */
+    size_t hidden_slot, joint;                  /* slots from here on: the product with h, gates 0 .. joint-1
+                                                   (0: no W_hh, no b_hh); gates apart multiply r*h */
     size_t merged;                              /* gates 0 .. merged-1 add b_hh to b_ih; others to W_hh h */
-    int has_c, carries;                         /* has a cell state; the element-wise part leaves something
-                                                   in the carry dh, to which the product adds */
+    int has_c, carries;                         /* has a cell state; leaves in dh what the product adds to */
     int forget;                                 /* the forget gate, 0: none */
     int keeps_extra;                            /* leaves a number for backward in extra */
     size_t single_extra;                        /* scratch of a single step, reals for each unit */
@@ -4412,9 +4222,8 @@ typedef struct mtl__cell_kind {
 /* A row for each cell; its functions in the template are named after it: mtl__lstm_step, mtl__lstm_step_back,
    mtl__lstm_single. extra: LSTM tanh(c); GRU W_hn h + b_hn, or with the reset before the product r*h. Slots
    of dz: LSTM i f g o. GRU n r z and n*r (the gradient of W_hn h + b_hn), so that the gates of the input
-   product (n r z) and of the hidden one (r z n*r) are neighbours; with the reset before n r z.
-   The last nine columns: hidden_slot, joint, merged; has_c, carries, forget; keeps_extra, single_extra,
-   candidate. */
+   product (n r z) and of the hidden one (r z n*r) are neighbours; with the reset before n r z. Last columns:
+   hidden_slot, joint, merged; has_c, carries, forget; keeps_extra, single_extra, candidate. */
 #define MTL__CELL_KINDS(X) \
     /* NAME      name    cell           reset             G  S  order */ \
     X(rnn,       "rnn",  MTL_CELL_RNN,  0,                1, 1, { 0, 0, 0, 0 }, 0, 1, 1,  0, 0, 0,  0, 0, 0) \
@@ -4441,19 +4250,16 @@ typedef struct mtl__cell_pass {
     int reverse;                                /* walk t from its end to 0 */
     int keep;                                   /* training: leave in z, c and extra what backward needs */
     int pairs;                                  /* 1: products in bfloat16, packed weights hold pairs */
-    mtl_real *rounded; size_t rounded_row;      /* pairs: [B][rounded_row] scratch by sequence; rounded_row =
-                                                   padded H / 2 times gates */
+    mtl_real *rounded; size_t rounded_row;      /* pairs: [B][padded H / 2 * gates] scratch by sequence */
     size_t units;
     const mtl__steps *time;
     size_t begin, end;                          /* steps [begin, end) are walked; end 0: all */
     size_t z_first, dz_first;                   /* packed row that the first row of z, and of dz, is of */
     /* forward */
-    mtl_real *z;
-    size_t z_block; /* [block][row][G][16], row stride G*16. In: input product with every bias that is
-                                                   outside the reset. Out (keep): activated gates (RNN:
-                                                   nothing to keep, y is the state) */
-    const mtl_real *same; size_t same_block;    /* not NULL: input products are here, [block][..][G][16], and
-                                                   not in z; */
+    mtl_real *z; size_t z_block;                /* [block][row][G][16], row stride G*16. In: input product and
+                                                   biases outside the reset. Out (keep): activated gates
+                                                   (RNN: nothing to keep, y is the state) */
+    const mtl_real *same; size_t same_block;    /* not NULL: input products, [block][..][G][16], not in z; */
     const int *same_row;                        /* .. that of packed row n in row same_row[n] */
     const mtl_real *packed;                     /* W_hh of the joint gates, forward packing */
     const mtl_real *packed_n;                   /* W_hh of the others (GRU, reset before: W_hn) */
@@ -4466,21 +4272,17 @@ typedef struct mtl__cell_pass {
     const mtl_real *c0; size_t c0_stride;
     mtl_real *scratch;                          /* not all gates joint: [B][padded H], r*h when !keep, and its
                                                    gradient; with a mask dz W_hh */
-    const mtl_real *mask; size_t mask_stride;   /* [B][padded H] by sequence, 0 or 1 / keep: recurrent
-                                                   dropout; NULL: none. Then W_hh multiplies, with rows of
-                                                   the same stride, .. */
+    const mtl_real *mask; size_t mask_stride;   /* [B][padded H], 0 or 1 / keep: recurrent dropout; NULL:
+                                                   none. W_hh multiplies, with rows of that stride, .. */
     mtl_real *seen; const mtl_real *seen0;      /* .. [N] h o mask, and h0 o mask by sequence */
     /* backward */
     const mtl_real *dy; size_t dy_stride;       /* [N][H] gradient of y, NULL: zero */
     mtl_real *dz;
     size_t dz_block;                            /* [block][row][S][16], row stride S*16 */
     const mtl_real *packed_t, *packed_n_t;      /* as packed and packed_n, backward packing */
-    mtl_real *dh; size_t dh_stride;             /* [B][padded H] by sequence. In: gradient of the last state,
-                                                   or zeros. Out: of h0 */
-    mtl_real *dc;                               /* LSTM, like dh with the same stride: in: gradient of the
-                                                   last cell state; out: of c0 */
-    int want_dh0;                               /* 0: dh need not be finished for rows at their first step
-                                                   (saves a product) */
+    mtl_real *dh; size_t dh_stride;             /* [B][padded H] in: gradient of the last state; out: of h0 */
+    mtl_real *dc;                               /* LSTM: the same of c, with the same stride */
+    int want_dh0;                               /* 0: dh of first steps need not be finished */
 } mtl__cell_pass;
 
 /* One step of one sequence. Arrays are of whole blocks. */
@@ -4492,8 +4294,7 @@ typedef struct mtl__cell_single {
     const mtl_real *packed, *packed_n, *bias_n; /* as in mtl__cell_pass */
     mtl_real *h, *c;                            /* states, replaced */
     mtl_real *z;                                /* [block][gate][16] scratch */
-    mtl_real *extra;                            /* scratch: GRU W_hh h as [block][3][16], or with the reset
-                                                   before r*h as [block][16] */
+    mtl_real *extra;                            /* scratch: GRU W_hh h, [block][3][16]; or r*h, [block][16] */
 } mtl__cell_single;
 
 /* Rows of logits. */
@@ -4504,9 +4305,8 @@ typedef struct mtl__softmax {
 } mtl__softmax;
 
 /* Cross-entropy of rows of logits against labels or distributions (>>losses has the equations). Forward keeps
-   `saved` for backward, which computes the probabilities anew: that is cheaper than to write and read an
-   array of them. Row m's target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1
-   at a label. */
+   `saved` for backward, which computes the probabilities anew, cheaper than to write and read them. Row m's
+   target is number items[m]; its coefficients a_c = w_c ((1 - s) q_c + s / C), q = 1 at a label. */
 typedef struct mtl__cross_entropy {
     size_t classes;
     const mtl_real *x; size_t x_stride;         /* [rows][C] logits */
@@ -4560,8 +4360,7 @@ typedef struct mtl__dropout {
             (sqrt(v/correction2) + epsilon)
    as torch.optim computes them. */
 typedef struct mtl__update {
-    int rule;                                   /* MTL_OPTIMIZER_SGD, _RMSPROP, _ADAM or _ADAMW (which is ADAM
-                                                   with decay) */
+    int rule;                                   /* MTL_OPTIMIZER_SGD, _RMSPROP, _ADAM, _ADAMW (with decay) */
     int nesterov, first;                        /* first: this parameter's first step (SGD momentum) */
     /* double: 1 - 0.999f is off by 5e-5 in float */
     double lr, momentum, beta1, beta2, epsilon, correction1, correction2;
@@ -4585,17 +4384,19 @@ typedef struct mtl__chain_back {
     X(void, pack_pairs_backward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, \
       const int *order, mtl_real *packed))
 
-/* Kernels: return type, name, arguments. Row and block ranges are half open. */
-#define MTL__KERNEL_LIST(X) \
-    X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
-    X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
-    X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count)) \
+/* Kernels: return type, name, arguments; row and block ranges are half open. First those of streams, too. */
+#define MTL__COMMON_KERNEL_LIST(X) \
     X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
     X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
     X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
     X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
     X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
+#define MTL__KERNEL_LIST(X) \
+    MTL__COMMON_KERNEL_LIST(X) \
+    X(void, pack_forward, (size_t gates, size_t units, size_t inputs, const mtl_real *w, mtl_real *packed)) \
+    X(void, product_forward, (const mtl__product_forward *p, size_t row_begin, size_t row_end)) \
+    X(void, cell_forward, (const mtl__cell_pass *p, size_t first, size_t count))
 
 /* Those of crf tasks; `exponential` is also what the accuracy of all that is built on it is measured by. */
 #define MTL__CHAIN_KERNEL_LIST(X) \
@@ -4631,20 +4432,14 @@ typedef struct mtl__chain_back {
     X(void, maximum_backward, (size_t n, const mtl_real *x, const mtl_real *y, mtl_real *left, \
       int accumulate, mtl_real *dx))
 
-/* Those that streams call stand in a table of their own as well, so that a program with streams alone links
-   no others: type as in the list above. */
+/* Those of streams stand in a table of their own, so that a program with streams alone links no others. */
 #define MTL__STREAM_KERNEL_LIST(X) \
+    MTL__COMMON_KERNEL_LIST(X) \
     X(void, cell_single, (const mtl__cell_single *p, const mtl_real *x)) \
     X(void, dense_row, (size_t outputs, size_t inputs, const mtl_real *x, const mtl_real *packed, \
       const mtl_real *bias, mtl_real *y)) \
-    X(void, activate, (int activation, size_t n, const mtl_real *x, mtl_real *y)) \
-    X(void, softmax, (const mtl__softmax *p, size_t row_begin, size_t row_end)) \
-    X(void, layer_norm, (const mtl__layer_norm *p, size_t row_begin, size_t row_end)) \
-    X(void, scale, (size_t n, mtl_real a, mtl_real *x)) \
-    X(void, add_scaled, (size_t n, mtl_real a, const mtl_real *x, mtl_real *y)) \
     X(void, standardise, (size_t n, const mtl_real *x, const mtl_real *mean, const mtl_real *factor, \
-      mtl_real *y)) \
-    X(void, maximum, (size_t n, const mtl_real *x, mtl_real *y))
+      mtl_real *y))
 
 typedef struct mtl__stream_kernels {
     int isa;
@@ -4670,11 +4465,9 @@ MTL__INLINE size_t mtl__blocks(size_t units) { return (units + MTL__BLOCK - 1) /
 MTL__INLINE size_t mtl__padded(size_t width) { return mtl__blocks(width) * MTL__BLOCK; }
 
 enum {
-    MTL__PANEL = 64,                            /* columns of dW that a unit of work of product_weights
-                                                   covers, as 4 blocks of 16 */
+    MTL__PANEL = 64,                            /* columns of dW in a unit of work of product_weights */
     MTL__PANEL_ROWS = 256,                      /* rows of x that are packed at a time: a panel is 64 KB */
-    MTL__PAIRS_DEPTH = 128                      /* pairs of k in one go, where the left operand of 96 rows is
-                                                   rounded to the stack: 48 KB */
+    MTL__PAIRS_DEPTH = 128                      /* pairs of k in one go: 96 rows of them, 48 KB of stack */
 };
 
 /* Columns of a panel: of pairs it holds twice as many in the same memory. */
@@ -4683,8 +4476,7 @@ MTL__INLINE size_t mtl__panel_width(const mtl__product_weights *p)
     return p->pairs ? 2 * MTL__PANEL : MTL__PANEL;
 }
 
-/* Units of work of product_weights are numbered panel * blocks + block, so that a range of them packs each
-   panel of x once. */
+/* Units of work of product_weights have numbers panel * blocks + block: a range packs each panel once. */
 MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 {
     const size_t panel = mtl__panel_width(p);
@@ -4694,8 +4486,7 @@ MTL__INLINE size_t mtl__weight_units(const mtl__product_weights *p)
 /* 1: rows of dz are a page (4 KB) or more apart, so that blocks of it are copied together. */
 MTL__INLINE int mtl__weights_far(const mtl__product_weights *p) { return p->dz_row >= 1024; }
 
-/* Reals of scratch that one call of product_weights needs: a panel of x, and a gate of a block of dz where
-   that is rounded or copied. */
+/* Reals of scratch of product_weights: a panel of x, and a gate of a block of dz if rounded or copied. */
 MTL__INLINE size_t mtl__weight_scratch(const mtl__product_weights *p)
 {
     const size_t rows = mtl__at_most(p->rows, MTL__PANEL_ROWS);
@@ -4722,15 +4513,12 @@ typedef struct mtl__tile {
     size_t chunks, length;
     const mtl_real *a; size_t a_row, a_chunk;   /* element (row, k) of a run: a[row*a_row + k], or transposed
                                                    a[k*a_row + row] */
-    int pairs; size_t a_step;                   /* 1: elements of a and b are pairs, element (row, k) is
-                                                   a[row*a_row + k*a_step] */
+    int pairs; size_t a_step;                   /* 1: of pairs, element (row, k) a[row*a_row + k*a_step] */
     const mtl_real *b; size_t b_block;          /* element (k, column block s, j): b[s*b_block + k*16 + j] */
-    mtl_real *c; size_t c_row, c_block;         /* element (row, column block s, j): c[row*c_row + s*c_block +
-                                                   j] */
+    mtl_real *c; size_t c_row, c_block;         /* element (row, block s, j): c[row*c_row + s*c_block + j] */
     const mtl_real *bias;                       /* [column block][16] for START_BIAS */
     int start;                                  /* START_ADD: from what c holds */
-    const mtl_real *next; size_t next_step;     /* tiles of several rows fetch next[s*b_block + k*next_step]
-                                                   for every k: b, later on */
+    const mtl_real *next; size_t next_step;     /* next[s*b_block + k*next_step] is fetched for each k */
 } mtl__tile;
 
 /* Rows of one step of a cell pass that take their previous state from the same place. */
@@ -4744,8 +4532,7 @@ typedef struct mtl__cell_rows {
 } mtl__cell_rows;
 
 /* Rows of step t among the sequences [first, first + count): at most one part with a state before and one
-   part that starts here (both in the same step only when walking in reverse, where rows join while t falls).
-   Returns the number of parts. */
+   that starts here (both only in reverse, where rows join while t falls). Returns the number of parts. */
 MTL__INLINE int mtl__cell_parts(const mtl__cell_pass *p, size_t t, size_t first, size_t count,
                                 mtl__cell_rows part[2])
 {
@@ -4881,8 +4668,7 @@ static void mtl__cell_copy_in(const mtl_real **from, size_t *stride, size_t rows
 static void mtl__cell_open(const mtl__cell_pass *p, const mtl__cell_rows *part, mtl__cell_block *b)
 {
     const size_t row = part->row, sequence = part->sequence, z_row = mtl__cell_z_row(p);
-    const size_t dz_row = mtl__cell_dz_row(p),
-        padded = mtl__padded(p->units);
+    const size_t dz_row = mtl__cell_dz_row(p), padded = mtl__padded(p->units);
     const int one_row = part->rows == 1;
     b->rows = part->rows;
     b->activation = p->activation;
@@ -4990,8 +4776,7 @@ static void mtl__cell_leave(const mtl__cell_pass *p, const mtl__cell_walk *walk)
         memcpy(walk->at.h + row * walk->at.h_row, walk->stage.h + row * MTL__BLOCK, left * sizeof(mtl_real));
 }
 
-/* Backward, after each block: of one that is not full, zeros into the padding of dz, whatever the padding of
-   its operands held. */
+/* Backward, after each block: of one that is not full, zeros into dz's padding, whatever operands held. */
 static MTL__RARE void mtl__cell_leave_backward(const mtl__cell_pass *p, const mtl__cell_walk *walk)
 {
     const size_t left = p->units - walk->unit, slots = mtl__cell_dz_row(p);
@@ -5016,8 +4801,7 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t ha
    MTL__HIDE    what passed through is a new number to the compiler, so a sum whose order matters (rounding
                 errors made on purpose) is cut in two. Costs no instruction.
    MTL__KEEP_NAN  y, but NaN where x is NaN; needed only where the compiler may lose it.
-   MTL__DIVIDE  a true division, where that option makes an estimate with a correction of `plain`, 2 ulp off
-   and wrong at infinity. */
+   MTL__DIVIDE  a true division, where that option makes `plain` an estimate, 2 ulp off, wrong at infinity. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #  define MTL__HIDE(value) __asm__("" : "+x"(value))
 #  ifndef MTL__AVX512_EMULATED
@@ -5143,6 +4927,13 @@ MTL__INLINE void mtl__dropout_row(const mtl__dropout *p, size_t row, uint32_t ha
    whole without an instruction for it: adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the sum;
    shifted into the exponent's place, it is 2^n. */
 
+#define MTL__HIDDEN(hide) \
+    MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x) \
+    { \
+        hide(x); \
+        return x; \
+    }
+
 #if MTL__STAMP == 4     /* AVX-512: 32 registers of 16 */
 #define MTL__LANES 16
 #define MTL__TILE_SUMS 24
@@ -5181,10 +4972,8 @@ MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm512_or_ps(x, _mm512_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
-    const __m512i bits =
-        _mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y), MTL__FN(mtl__bits)(x),
-                                  0xca);
-    return _mm512_castsi512_ps(bits);
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), MTL__FN(mtl__bits)(y),
+                                                         MTL__FN(mtl__bits)(x), 0xca));
 }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
 {
@@ -5198,11 +4987,7 @@ MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return _mm512_scalef_ps(y, power); }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE_512(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE_512)
 MTL__VECTOR mtl__vec mtl__div(mtl__vec a, mtl__vec b)
 {
     mtl__vec quotient;
@@ -5325,10 +5110,7 @@ MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
 {
     return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), y);
 }
-MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
-{
-    return _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)));
-}
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm256_or_ps(x, _mm256_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
@@ -5339,11 +5121,7 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const __m256i nan = _mm256_cmpgt_epi32(_mm256_castps_si256(mtl__abs(x)), _mm256_set1_epi32(0x7f800000));
     return _mm256_or_ps(y, _mm256_castsi256_ps(nan));
 }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 typedef __m256 mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
@@ -5439,22 +5217,13 @@ MTL__VECTOR mtl__vec mtl__mul(mtl__vec a, mtl__vec b) { return _mm_mul_ps(a, b);
 MTL__VECTOR mtl__vec mtl__sqrt(mtl__vec a) { return _mm_sqrt_ps(a); }
 MTL__VECTOR mtl__vec mtl__min(mtl__vec a, mtl__vec x) { return _mm_min_ps(a, x); }
 MTL__VECTOR mtl__vec mtl__max(mtl__vec a, mtl__vec x) { return _mm_max_ps(a, x); }
-MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c)
-{
-    return _mm_add_ps(_mm_mul_ps(a, b), c);
-}
-MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c)
-{
-    return _mm_sub_ps(c, _mm_mul_ps(a, b));
-}
+MTL__VECTOR mtl__vec mtl__muladd(mtl__vec a, mtl__vec b, mtl__vec c) { return mtl__add(mtl__mul(a, b), c); }
+MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return mtl__sub(c, mtl__mul(a, b)); }
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y)
 {
     return _mm_and_ps(_mm_cmpgt_ps(x, _mm_setzero_ps()), y);
 }
-MTL__VECTOR mtl__vec mtl__abs(mtl__vec x)
-{
-    return _mm_and_ps(x, _mm_castsi128_ps(_mm_set1_epi32(0x7fffffff)));
-}
+MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return _mm_andnot_ps(_mm_set1_ps(-0.0f), x); }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return _mm_or_ps(x, _mm_set1_ps(-0.0f)); }
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x)
 {
@@ -5465,11 +5234,7 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const __m128i nan = _mm_cmpgt_epi32(_mm_castps_si128(mtl__abs(x)), _mm_set1_epi32(0x7f800000));
     return _mm_or_ps(y, _mm_castsi128_ps(nan));
 }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 typedef __m128 mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
@@ -5573,11 +5338,7 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
     const uint32x4_t nan = vcgtq_u32(MTL__FN(mtl__bits)(vabsq_f32(x)), vdupq_n_u32(0x7f800000u));
     return vbslq_f32(nan, x, y);
 }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 typedef float32x4_t mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
@@ -5645,11 +5406,7 @@ MTL__VECTOR mtl__vec mtl__submul(mtl__vec a, mtl__vec b, mtl__vec c) { return c 
 MTL__VECTOR mtl__vec mtl__where_positive(mtl__vec x, mtl__vec y) { return x > 0 ? y : 0; }
 MTL__VECTOR mtl__vec mtl__abs(mtl__vec x) { return x < 0 ? -x : x; }
 MTL__VECTOR mtl__vec mtl__minus_abs(mtl__vec x) { return x < 0 ? x : -x; }
-MTL__VECTOR mtl__vec mtl__hidden(mtl__vec x)
-{
-    MTL__HIDE(x);
-    return x;
-}
+MTL__HIDDEN(MTL__HIDE)
 #if MTL__REAL_IS_DOUBLE
 MTL__VECTOR mtl__vec mtl__with_sign(mtl__vec y, mtl__vec x) { return (x < 0) == (y < 0) ? y : -y; }
 MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
@@ -5680,8 +5437,7 @@ MTL__VECTOR mtl__vec mtl__keep_nan(mtl__vec y, mtl__vec x)
 {
     return (MTL__FN(mtl__bits)(x) & 0x7fffffffu) > 0x7f800000u ? x : y;
 }
-/* By conversion, not by rounding errors: a compiler may keep more digits than a float has. NaN must not be
-   converted, and its n is not used. */
+/* By conversion: a compiler may keep more digits than a float has. NaN must not be converted; n is unused. */
 typedef float mtl__power;
 MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 {
@@ -5694,8 +5450,7 @@ MTL__VECTOR mtl__vec mtl__whole(mtl__vec x, float a, mtl__power *power)
 MTL__VECTOR mtl__vec mtl__scaled(mtl__vec y, mtl__power power) { return y * power; }
 #ifdef MTL__BF16_REFERENCE      /* what AVX512-BF16 does, for tests to compare with: see >>dispatch */
 #define MTL__PAIRS 1
-MTL__VECTOR uint32_t MTL__FN(mtl__upper_half)(float x)      /* the nearest bfloat16, of two the even one; NaN
-                                                               stays NaN */
+MTL__VECTOR uint32_t MTL__FN(mtl__upper_half)(float x) /* the nearest bfloat16, of two the even one; or NaN */
 {
     const uint32_t bits = MTL__FN(mtl__bits)(x);
     return (bits & 0x7fffffffu) > 0x7f800000u ? (bits | 0x400000u) & 0xffff0000u
@@ -5765,9 +5520,8 @@ MTL__VECTOR void mtl__store_some(mtl_real *p, mtl__vec x, size_t n)
 /* ---- exp, sigmoid, tanh -----------------------------------------------------------------------------------
    x = n log 2 + r with |r| <= log(2)/2, log 2 in two parts of which the first has few bits, so that n times
    it is exact (Cody & Waite 1980); expm1(r) = r + r^2 q(r), q of degree 4 fitted for the least relative
-   error, in Estrin's order.
-   Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an absolute error of 2^-126. NaN
-   gives NaN.    */
+   error, in Estrin's order. Errors over all floats: exp 1.1, sigmoid 2.5, tanh 2.6 ulp; below 2^-126, an
+   absolute error of 2^-126. NaN: NaN. */
 #if !MTL__REAL_IS_DOUBLE
 /* expm1(m r) / m, where m x = n log 2 + m r. m is a constant, 1, -1 or 2, and changes constants, exactly. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__expm1_part)(mtl__vec x, const float m, mtl__vec *n, mtl__power *power)
@@ -5852,9 +5606,8 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__activation_slope)(int activation, mtl__vec y, 
     return dy;
 }
 
-/* Phi(-|x|), Phi the normal distribution's integral; *density: exp(-x^2 / 2). In floats by t P(t) of
-   t = 1 / (1 + 0.23 |x|), fitted for the least relative error, 1.4e-7 (the form: Hastings 1955); |x| above 13
-   counts as 13, where it is 6e-39. */
+/* Phi(-|x|), Phi the normal distribution's integral; *density: exp(-x^2 / 2). In floats by t P(t) of t = 1 /
+   (1 + 0.23 |x|), relative error 1.4e-7 (form: Hastings 1955); |x| is cut at 13 (6e-39). */
 #if !MTL__REAL_IS_DOUBLE
 MTL__VECTOR mtl__vec MTL__FN(mtl__normal_tail)(mtl__vec x, mtl__vec *density)
 {
@@ -5927,10 +5680,8 @@ MTL__KERNEL void MTL__FN(mtl__activate_backward)(int activation, size_t n, const
     for (i = 0; i + MTL__LANES <= n; i += MTL__LANES)
         mtl__store(dx + i, MTL__FN(mtl__slope_dense)(activation, mtl__load(of + i), mtl__load(dy + i)));
     if (i < n)
-        mtl__store_some(dx + i,
-                        MTL__FN(mtl__slope_dense)(activation, mtl__load_some(of + i, n - i),
-                                                       mtl__load_some(dy + i, n - i)),
-                        n - i);
+        mtl__store_some(dx + i, MTL__FN(mtl__slope_dense)(activation, mtl__load_some(of + i, n - i),
+                                                          mtl__load_some(dy + i, n - i)), n - i);
 }
 
 MTL__KERNEL void MTL__FN(mtl__exponential)(size_t n, const mtl_real *x, mtl_real *y)
@@ -5959,21 +5710,6 @@ MTL__KERNEL void MTL__FN(mtl__standardise)(size_t n, const mtl_real *x, const mt
     for (; i < n; i++) y[i] = (x[i] - mean[i]) * factor[i];
 }
 
-/* y += share (x - y): a running average of x. Bound: memory. */
-MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real *x, mtl_real *y)
-{
-    const mtl__vec factor = mtl__all(share);
-    size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
-        const mtl__vec old = mtl__load(y + i);
-        mtl__store(y + i, mtl__muladd(factor, mtl__sub(mtl__load(x + i), old), old));
-    }
-    if (i < n) {
-        const mtl__vec old = mtl__load_some(y + i, n - i);
-        mtl__store_some(y + i, mtl__muladd(factor, mtl__sub(mtl__load_some(x + i, n - i), old), old), n - i);
-    }
-}
-
 /* n reals, at most a vector. */
 MTL__VECTOR mtl__vec MTL__FN(mtl__load_n)(const mtl_real *p, size_t n)
 {
@@ -5983,6 +5719,18 @@ MTL__VECTOR void MTL__FN(mtl__store_n)(mtl_real *p, mtl__vec x, size_t n)
 {
     if (n == MTL__LANES) mtl__store(p, x);
     else mtl__store_some(p, x, n);
+}
+
+/* y += share (x - y): a running average of x. Bound: memory. */
+MTL__KERNEL void MTL__FN(mtl__approach)(size_t n, mtl_real share, const mtl_real *x, mtl_real *y)
+{
+    const mtl__vec factor = mtl__all(share);
+    size_t i;
+    for (i = 0; i < n; i += MTL__LANES) {
+        const size_t width = mtl__at_most(n - i, MTL__LANES);
+        const mtl__vec old = MTL__FN(mtl__load_n)(y + i, width), now = MTL__FN(mtl__load_n)(x + i, width);
+        MTL__FN(mtl__store_n)(y + i, mtl__muladd(factor, mtl__sub(now, old), old), width);
+    }
 }
 
 /* `vectors` (a constant) vectors of mtl__add_rows, the last of them `last` reals wide. */
@@ -6007,8 +5755,7 @@ MTL__VECTOR void MTL__FN(mtl__add_rows_part)(const size_t vectors, size_t last, 
 #undef MTL__WIDTH
 }
 
-/* y (+)= a * sum over i < count of x[rows[i]], rows in the order of the list: a row of an embedding's
-   gradient. Bound: memory. */
+/* y (+)= a * sum over i < count of x[rows[i]], in order: a row of an embedding's gradient. Bound: memory. */
 MTL__KERNEL void MTL__FN(mtl__add_rows)(size_t n, size_t count, const int *rows, mtl_real a,
                                         const mtl_real *x, size_t stride, int add, mtl_real *y)
 {
@@ -6032,7 +5779,6 @@ MTL__KERNEL void MTL__FN(mtl__add_scaled)(size_t n, mtl_real a, const mtl_real *
                                                   mtl__load_some(y + i, n - i)), n - i);
 }
 
-/* y += a b, element by element */
 /* y = the larger of x and y, element by element */
 MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
 {
@@ -6045,29 +5791,19 @@ MTL__KERNEL void MTL__FN(mtl__maximum)(size_t n, const mtl_real *x, mtl_real *y)
 
 /* y is the largest of several arrays, of which x is one. Where x reaches it, dx (+)= left and left becomes 0;
    elsewhere dx (+)= 0. So with left = dy at first, of equals the first that this is called for gets dy. */
-MTL__VECTOR mtl__vec MTL__FN(mtl__maximum_rest)(mtl__vec x, mtl__vec y, mtl__vec left)
-{
-    return mtl__where_positive(mtl__sub(y, x), left);
-}
 MTL__KERNEL void MTL__FN(mtl__maximum_backward)(size_t n, const mtl_real *x, const mtl_real *y,
                                                 mtl_real *left, int accumulate, mtl_real *dx)
 {
     size_t i;
-    for (i = 0; i + MTL__LANES <= n; i += MTL__LANES) {
-        const mtl__vec g = mtl__load(left + i), rest = MTL__FN(mtl__maximum_rest)(mtl__load(x + i),
-                                                                                  mtl__load(y + i), g);
-        const mtl__vec d = mtl__hidden(mtl__sub(g, rest));      /* g or 0, before anything is added */
-        mtl__store(left + i, rest);
-        mtl__store(dx + i, accumulate ? mtl__add(mtl__load(dx + i), d) : d);
-    }
-    if (i < n) {
-        const mtl__vec g = mtl__load_some(left + i, n - i);
-        const mtl__vec rest = MTL__FN(mtl__maximum_rest)(mtl__load_some(x + i, n - i),
-                                                         mtl__load_some(y + i, n - i), g);
-        mtl__vec d = mtl__hidden(mtl__sub(g, rest));
-        if (accumulate) d = mtl__add(mtl__load_some(dx + i, n - i), d);
-        mtl__store_some(left + i, rest, n - i);
-        mtl__store_some(dx + i, d, n - i);
+    for (i = 0; i < n; i += MTL__LANES) {
+        const size_t width = mtl__at_most(n - i, MTL__LANES);
+        const mtl__vec g = MTL__FN(mtl__load_n)(left + i, width);
+        const mtl__vec value = MTL__FN(mtl__load_n)(x + i, width), top = MTL__FN(mtl__load_n)(y + i, width);
+        const mtl__vec rest = mtl__where_positive(mtl__sub(top, value), g);
+        mtl__vec d = mtl__hidden(mtl__sub(g, rest));            /* g or 0, before anything is added */
+        if (accumulate) d = mtl__add(MTL__FN(mtl__load_n)(dx + i, width), d);
+        MTL__FN(mtl__store_n)(left + i, rest, width);
+        MTL__FN(mtl__store_n)(dx + i, d, width);
     }
 }
 
@@ -6129,8 +5865,7 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__first_lanes)(mtl__vec x, size_t n)
     return mtl__load_some(lanes, n);
 }
 
-/* p = exp(x - largest) / sum, per row. Two passes over the row, which stays in L1. Bound: exp, about 20
-   operations per vector. */
+/* p = exp(x - largest) / sum, per row. Two passes over the row, in L1. Bound: exp, 20 operations a vector. */
 MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, size_t row_end)
 {
     const size_t whole = s->classes / MTL__LANES * MTL__LANES, rest = s->classes - whole;
@@ -6141,9 +5876,8 @@ MTL__KERNEL void MTL__FN(mtl__softmax)(const mtl__softmax *s, size_t row_begin, 
         const mtl__vec largest = mtl__all(MTL__FN(mtl__row_max)(s->classes, x));
         mtl__vec sums = mtl__all(0);
         if (!whole) {                           /* one vector, which stays in its register */
-            sums = MTL__FN(mtl__first_lanes)(MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x, rest),
-                                                                             largest)),
-                                             rest);
+            sums = MTL__FN(mtl__exp_fall)(mtl__sub(mtl__load_some(x, rest), largest));
+            sums = MTL__FN(mtl__first_lanes)(sums, rest);
             mtl__store_some(p, mtl__mul(mtl__all(1 / mtl__lanes_sum(sums)), sums), rest);
             continue;
         }
@@ -6210,8 +5944,7 @@ MTL__KERNEL void MTL__FN(mtl__layer_norm)(const mtl__layer_norm *p, size_t row_b
 }
 
 /* dx (+)= r (g - mean(g) - h mean(g h)) with g = dy gain, h = (x - mean) r. */
-MTL__KERNEL void MTL__FN(mtl__layer_norm_backward)(const mtl__layer_norm *p, size_t row_begin,
-                                                   size_t row_end)
+MTL__KERNEL void MTL__FN(mtl__layer_norm_backward)(const mtl__layer_norm *p, size_t row_begin, size_t row_end)
 {
     const mtl_real share = 1 / (mtl_real)p->width;
     size_t row, i, n;
@@ -6344,9 +6077,7 @@ MTL__VECTOR MTL__FN(mtl__coefficients) MTL__FN(mtl__row_coefficients)(const mtl_
 MTL__VECTOR mtl__vec MTL__FN(mtl__coefficients_at)(const MTL__FN(mtl__coefficients) *a, size_t i, size_t n)
 {
     const mtl_real *q = a->q + i * a->q_step, *w = a->w + i * a->w_step;
-    if (n < MTL__LANES) return mtl__mul(mtl__load_some(w, n),
-                                        mtl__muladd(a->keep, mtl__load_some(q, n), a->spread));
-    return mtl__mul(mtl__load(w), mtl__muladd(a->keep, mtl__load(q), a->spread));
+    return mtl__mul(MTL__FN(mtl__load_n)(w, n), mtl__muladd(a->keep, MTL__FN(mtl__load_n)(q, n), a->spread));
 }
 
 /* What a row's label adds to the coefficient of its class. */
@@ -6370,7 +6101,7 @@ MTL__VECTOR mtl_real MTL__FN(mtl__coefficient_sums)(const mtl__cross_entropy *p,
         for (i = 0; i < p->classes; i += MTL__LANES) {
             const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
             const mtl__vec here = MTL__FN(mtl__coefficients_at)(&a, i, n);
-            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            const mtl__vec value = MTL__FN(mtl__load_n)(x + i, n);
             sums = mtl__add(sums, here);
             products = mtl__muladd(here, mtl__sub(value, offset), products);
         }
@@ -6415,13 +6146,11 @@ MTL__KERNEL void MTL__FN(mtl__cross_entropy_backward)(const mtl__cross_entropy *
         mtl_real *dx = p->dx + row * p->dx_stride;
         for (i = 0; i < p->classes; i += MTL__LANES) {
             const size_t n = mtl__at_most(p->classes - i, MTL__LANES);
-            const mtl__vec value = n < MTL__LANES ? mtl__load_some(x + i, n) : mtl__load(x + i);
+            const mtl__vec value = MTL__FN(mtl__load_n)(x + i, n);
             mtl__vec d = mtl__mul(scale, MTL__FN(mtl__exp_fall)(mtl__sub(value, offset)));
             if (soft) d = mtl__submul(factor, MTL__FN(mtl__coefficients_at)(&a, i, n), d);
-            if (p->accumulate) d = mtl__add(d, n < MTL__LANES
-                                            ? mtl__load_some(dx + i, n) : mtl__load(dx + i));
-            if (n < MTL__LANES) mtl__store_some(dx + i, d, n);
-            else mtl__store(dx + i, d);
+            if (p->accumulate) d = mtl__add(d, MTL__FN(mtl__load_n)(dx + i, n));
+            MTL__FN(mtl__store_n)(dx + i, d, n);
         }
         if (p->labels) {
             const int label = p->labels[p->items[row]];
@@ -6530,8 +6259,7 @@ MTL__KERNEL void MTL__FN(mtl__chain_best)(size_t n, const mtl_real *x, const mtl
         MTL__FN(mtl__chain_best_part)(1, n, x, scores + j, stride, y + j);
 }
 
-/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with the second half put in
-   half-way. */
+/* 32 bits of (row's words, column), by the "lowbias32" mixer (Wellons 2018) with half[1] put in midway. */
 MTL__VECTOR mtl__uints MTL__FN(mtl__dropout_uints)(const uint32_t half[2], size_t column)
 {
     mtl__uints w = mtl__uints_add(mtl__uints_mul(mtl__uints_from((uint32_t)column), 0x9e3779b9u), half[0]);
@@ -6554,23 +6282,20 @@ MTL__KERNEL void MTL__FN(mtl__dropout)(const mtl__dropout *d, size_t row_begin, 
         uint32_t half[2];
         mtl__dropout_row(d, row, half);
         for (i = 0; i < whole; i += MTL__LANES) {
-            const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
-                                     mtl__mul(factor, mtl__load(x + i)));
+            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
+                                                       mtl__mul(factor, mtl__load(x + i)));
             mtl__store(y + i, mtl__add(kept, d->accumulate ? mtl__load(y + i) : zero));
         }
         if (rest) {
-            const mtl__vec kept =
-                mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
-                                     mtl__mul(factor, mtl__load_some(x + i, rest)));
+            const mtl__vec kept = mtl__where_not_below(MTL__FN(mtl__dropout_uints)(half, i), limit,
+                                                       mtl__mul(factor, mtl__load_some(x + i, rest)));
             mtl__store_some(y + i, mtl__add(kept, d->accumulate ? mtl__load_some(y + i, rest) : zero), rest);
         }
     }
 }
 
 /* ---- packing ----------------------------------------------------------------------------------------------
-   Both directions of the layouts at the head of this section. Bound: memory (each element is read and written
-   once). */
+   Both directions of the layouts at the head of this section. Bound: memory, one read and one write. */
 
 /* to[column][row] = from[row][column] for 16 x 16 */
 MTL__KERNEL void MTL__FN(mtl__transpose_block)(const mtl_real *from, size_t from_stride, mtl_real *to,
@@ -6658,8 +6383,7 @@ MTL__VECTOR void MTL__FN(mtl__round_rows)(size_t width, const mtl_real *x, const
     }
 }
 
-/* W [gates*units][inputs] to pairs [block][gate][input/2][16 units]: rows are rounded, then pairs change
-   places as reals do. */
+/* W [gates*units][inputs] to pairs [block][gate][input/2][16 units]: rows are rounded, then transposed. */
 MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, size_t inputs,
                                                   const mtl_real *w, mtl_real *packed)
 {
@@ -6681,8 +6405,7 @@ MTL__KERNEL void MTL__FN(mtl__pack_pairs_forward)(size_t gates, size_t units, si
             }
 }
 
-/* W [gates'*units][inputs] to pairs [input block][block][gate][8 pairs of units][16 inputs]; order as in
-   pack_backward. */
+/* W [gates'*units][inputs] to pairs [input block][block][gate][8 pairs of units][16 inputs]; order too. */
 MTL__KERNEL void MTL__FN(mtl__pack_pairs_backward)(size_t gates, size_t units, size_t inputs,
                                                    const mtl_real *w, const int *order, mtl_real *packed)
 {
@@ -6718,8 +6441,7 @@ MTL__VECTOR mtl__vec MTL__FN(mtl__accumulate)(const int pairs, mtl__vec a, mtl__
 
 /* rows, blocks, transposed and pairs are constants where this is inlined. Few sums cannot cover the latency
    of a multiply-add, so then `split` neighbouring steps of k get sums of their own, added at the end.
-   Transposed tiles of 16 units have sums enough, and pairs are for large batches: neither is split, for the
-   sake of size. */
+   Transposed tiles have sums enough, pairs are for large batches: neither is split, for size. */
 MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, const int transposed,
                                         const int pairs, const mtl__tile *t)
 {
@@ -6727,8 +6449,7 @@ MTL__VECTOR void MTL__FN(mtl__tile_sum)(const size_t rows, const size_t blocks, 
     const size_t split = MTL__LANES == 1 || transposed || pairs || sums >= 8 ? 1 : sums >= 4 ? 2 : sums >= 2
         ? 4 : 8;
     const size_t a_row = t->a_row, a_step = pairs ? t->a_step : transposed ? t->a_row : 1,
-        b_block = t->b_block, b_step = MTL__BLOCK,
-                 length = t->length, next_step = t->next_step;
+        b_block = t->b_block, b_step = MTL__BLOCK, length = t->length, next_step = t->next_step;
     const int add = t->start == MTL__START_ADD, bias = t->start == MTL__START_BIAS;
     const mtl_real *from = add ? t->c : bias ? t->bias : mtl__zeros, *b = t->b, *next = t->next;
     size_t from_row = add ? t->c_row : 0, from_block = add ? t->c_block : bias ? (size_t)MTL__BLOCK : 0;
@@ -6875,10 +6596,9 @@ MTL__VECTOR size_t MTL__FN(mtl__tile_blocks)(size_t rows)
         ? 2 : 1;
 }
 
-/* A product of any size, cut into tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All rows pass
-   one group of blocks, as many as a tile holds, before the next group, so that their part of b stays near.
-   Each of the tiles fetches its share of the next group's part, evenly over k: weights from beyond the
-   second-level cache come in time. */
+/* A product of any size, in tiles of even sizes (16 rows as 6 5 5, five blocks as 3 2). All rows pass one
+   group of blocks, as many as a tile holds, before the next, so that its part of b stays near. Each tile
+   fetches its share of the next group's, evenly over k: weights from beyond the L2 cache come in time. */
 MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transposed, const mtl__tile *whole)
 {
     const size_t blocks = columns / MTL__BLOCK, rest = columns % MTL__BLOCK,
@@ -6912,8 +6632,7 @@ MTL__KERNEL void MTL__FN(mtl__multiply)(size_t rows, size_t columns, int transpo
 /* Steps of k in one go: 16 columns of b, and a tile's rows of a, stay in L1. */
 #define MTL__DEPTH 256
 
-/* A product of any size and depth, MTL__DEPTH steps of k after the other: all rows and columns pass the first
-   ones, then the next. */
+/* A product of any size and depth: all rows and columns pass MTL__DEPTH steps of k, then the next ones. */
 MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const mtl__tile *whole)
 {
     const size_t chunks = whole->chunks, length = whole->length;
@@ -6932,8 +6651,7 @@ MTL__KERNEL void MTL__FN(mtl__multiply_deep)(size_t rows, size_t columns, const 
 }
 
 /* The part of z = x . W^T + bias that k = [first, first + length) gives, of `inputs` in all, for rows from
-   `row` on. t holds the left operand and its length; W is packed. The rows pass through one block of W after
-   the other. */
+   `row` on. `left`: the left operand and its length; W is packed. Rows pass block after block of W. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_part)(const mtl__product_forward *p, size_t row, size_t rows,
                                                     size_t first, size_t inputs, const mtl__tile *left)
 {
@@ -6985,8 +6703,7 @@ MTL__KERNEL void MTL__FN(mtl__product_forward_pairs)(const mtl__product_forward 
 }
 #endif
 
-/* z = x . W^T + bias, for rows from `row` on, at most MTL__ROWS: see mtl__product_forward. x is read as it
-   is. Bound: multiply-adds. */
+/* z = x . W^T + bias, for rows from `row` on, at most MTL__ROWS; x is read as it is. Bound: multiply-adds. */
 MTL__KERNEL void MTL__FN(mtl__product_forward_rows)(const mtl__product_forward *p, size_t row, size_t rows)
 {
     size_t first;
@@ -7048,8 +6765,7 @@ MTL__KERNEL void MTL__FN(mtl__product_backward_pairs)(const mtl__product_backwar
     t.c_block = MTL__BLOCK;
     for (first = 0; first < blocks; first += most) {
         const size_t here = mtl__at_most(blocks - first, most), unit = first * MTL__BLOCK;
-        if (p->exact) {                                 /* row-major dz: one run, of which no more than
-                                                           `units` are read */
+        if (p->exact) {                                 /* row-major dz: one run of `units` reals */
             const size_t reals = mtl__at_most(p->units - unit, here * MTL__BLOCK);
             MTL__FN(mtl__round_blocks)(rows, 1, reals, p->dz + row * p->dz_row + unit, p->dz_row, 0, pairs,
                                        t.a_row);
@@ -7161,8 +6877,7 @@ MTL__KERNEL void MTL__FN(mtl__round_gate)(size_t rows, size_t units, const mtl_r
 }
 #endif
 
-/* One block of dz, `units` wide, as [row][16]: where rows are pages apart, each would take a place of its own
-   in the table of pages. */
+/* One block of dz, `units` wide, as [row][16]: rows that are pages apart would take a TLB entry each. */
 MTL__KERNEL void MTL__FN(mtl__pack_far)(size_t rows, size_t units, const mtl_real *dz, size_t dz_row,
                                         mtl_real *packed)
 {
@@ -7180,8 +6895,7 @@ MTL__VECTOR mtl_real *MTL__FN(mtl__weights_at)(const mtl__product_weights *p, si
     return p->dw + ((p->order ? (size_t)p->order[gate] : gate) * p->units + block * MTL__BLOCK) * p->inputs;
 }
 
-/* Fetches the part of dW that comes next, while its predecessor is worked on: it may have left the caches
-   since the last rows. */
+/* Fetches the next part of dW, which may have left the caches, while its predecessor is worked on. */
 MTL__VECTOR void MTL__FN(mtl__prefetch_weights)(const mtl__product_weights *p, size_t block, size_t gate,
                                                 size_t column, size_t width)
 {
@@ -7248,8 +6962,7 @@ MTL__KERNEL void MTL__FN(mtl__product_weights_panel)(const mtl__product_weights 
     } while (first < p->rows);
 }
 
-/* dW (+)= dz^T . x, for units of work [unit_begin, unit_end): see mtl__product_weights and mtl__weight_units.
-   Bound: multiply-adds. */
+/* dW (+)= dz^T . x, for units of work [unit_begin, unit_end) (mtl__weight_units). Bound: multiply-adds. */
 MTL__KERNEL void MTL__FN(mtl__product_weights)(const mtl__product_weights *p, size_t unit_begin,
                                                size_t unit_end, mtl_real *scratch)
 {
@@ -7612,9 +7325,8 @@ MTL__VECTOR mtl__tile MTL__FN(mtl__cell_tile)(const mtl__cell_pass *p, const mtl
     return t;
 }
 
-/* Products of one row with all gates of a block of units, block after block. `held` (gates is a constant
-   then): a tile of its own, since with one row what surrounds a tile takes as long as the tile. t moves on.
-   Bound: reading W. */
+/* Products of one row with all gates of each block of units. `held` (gates is a constant then): a tile of its
+   own, since with one row what surrounds a tile takes as long as the tile. t moves on. Bound: reading W. */
 MTL__VECTOR void MTL__FN(mtl__row_gates)(const size_t gates, const int held, size_t blocks, mtl__tile *t)
 {
     mtl__tile one = *t;
@@ -7656,8 +7368,7 @@ MTL__VECTOR void MTL__FN(mtl__cell_product)(mtl__tile *t, size_t rows, size_t ga
     }
 }
 
-/* z[gate] += a . W^T of a matrix with one gate, which stands at z_gate in a row of z, for all blocks of the
-   part at once */
+/* z[gate] += a . W^T of a matrix of one gate, at z_gate in a row of z, for all blocks of the part */
 MTL__KERNEL void MTL__FN(mtl__cell_product_gate)(const mtl__cell_pass *p, const mtl__cell_rows *part,
                                                  const mtl_real *a, size_t a_row, const mtl_real *packed,
                                                  size_t z_gate)
@@ -7685,8 +7396,7 @@ MTL__KERNEL void MTL__FN(mtl__lstm_step)(const mtl__cell_pass *p, const mtl__cel
 
 MTL__KERNEL void MTL__FN(mtl__gru_step)(const mtl__cell_pass *p, const mtl__cell_rows *part)
 {
-    MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];     /* of all rows of a block, or of one
-                                                                           row of all blocks */
+    MTL__ALIGN64 mtl_real product[MTL__SEQUENCES * 3 * MTL__BLOCK];    /* a block's rows, or a row's blocks */
     const size_t width = 3 * MTL__BLOCK, bias_row = part->rows > 1 || !p->bias_n ? 0 : MTL__BLOCK;
     mtl__tile t = MTL__FN(mtl__cell_tile)(p, part, part->seen, part->seen_stride, 3, MTL__START_ZERO);
     const mtl__cell_block *b;
@@ -7839,15 +7549,17 @@ MTL__KERNEL void MTL__FN(mtl__cell_slopes)(const mtl__cell_pass *p, const mtl__c
     }
 }
 
-MTL__KERNEL void MTL__FN(mtl__lstm_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__lstm_backward));
-}
-
-MTL__KERNEL void MTL__FN(mtl__gru_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__gru_backward));
-}
+/* A cell's step back without a product of its own. */
+#define MTL__STEP_BACK(name, slopes) \
+    MTL__KERNEL void MTL__FN(name)(const mtl__cell_pass *p, const mtl__cell_rows *part) \
+    { \
+        MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(slopes)); \
+    }
+MTL__STEP_BACK(mtl__rnn_step_back, mtl__rnn_backward)
+MTL__STEP_BACK(mtl__gru_step_back, mtl__gru_backward)
+MTL__STEP_BACK(mtl__lstm_step_back, mtl__lstm_backward)
+MTL__STEP_BACK(mtl__mingru_step_back, mtl__mingru_backward)
+#undef MTL__STEP_BACK
 
 /* The gradient passes two products: that of the gate apart here, then the joint ones' as in other cells. */
 MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
@@ -7864,16 +7576,6 @@ MTL__KERNEL void MTL__FN(mtl__gru_reset_step_back)(const mtl__cell_pass *p, cons
         MTL__FN(mtl__gru_reset_backward)(b, drh + walk.unit, drh_row);
         mtl__cell_leave_backward(p, &walk);
     }
-}
-
-MTL__KERNEL void MTL__FN(mtl__rnn_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__rnn_backward));
-}
-
-MTL__KERNEL void MTL__FN(mtl__mingru_step_back)(const mtl__cell_pass *p, const mtl__cell_rows *part)
-{
-    MTL__FN(mtl__cell_slopes)(p, part, MTL__FN(mtl__mingru_backward));
 }
 
 /* The product with W_hh, where there is one, into the part's units of the carry dh, through the mask. */
@@ -7973,9 +7675,8 @@ MTL__KERNEL void MTL__FN(mtl__cell_single)(const mtl__cell_single *p, const mtl_
 }
 
 /* ---- optimisers -------------------------------------------------------------------------------------------
-   The rules of mtl__update, a vector of parameters at a time. Bound: memory (Adam reads 4 and writes 3
-   streams); within the second-level cache Adam's division and root (both exact: estimates with Newton's steps
-   measured slower). */
+   The rules of mtl__update, a vector at a time. Bound: memory (Adam reads 4 and writes 3 streams); within the
+   second-level cache Adam's division and root (both exact: estimates with Newton's steps measured slower). */
 
 /* The constants of a rule, each computed in double. They are vectors, so that the loop keeps them. */
 typedef struct MTL__FN(mtl__rule) {
@@ -8035,8 +7736,7 @@ MTL__VECTOR void MTL__FN(mtl__update_vector)(const int which, const int with_mom
 /* n parameters, whole vectors of them. */
 MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_momentum, const int plain,
                                           const MTL__FN(mtl__rule) *k, size_t n, mtl_real *p,
-                                              const mtl_real *g, mtl_real *m,
-                                          mtl_real *v)
+                                          const mtl_real *g, mtl_real *m, mtl_real *v)
 {
     size_t i;
     for (i = 0; i < n; i += MTL__LANES)
@@ -8044,21 +7744,18 @@ MTL__VECTOR void MTL__FN(mtl__update_all)(const int which, const int with_moment
                                     ? v + i : v);
 }
 
-/* Chooses the loop in which the rule is constant. The copy of k is this function's own, so that its constants
-   stay in registers. */
+/* Chooses the loop in which the rule is constant. k is copied, so that its constants stay in registers. */
 MTL__KERNEL void MTL__FN(mtl__update_whole)(const mtl__update *u, const MTL__FN(mtl__rule) *k, int plain,
                                             size_t n, mtl_real *p, const mtl_real *g, mtl_real *m,
-                                                mtl_real *v)
+                                            mtl_real *v)
 {
     const MTL__FN(mtl__rule) rule = *k;
-    if (u->rule == MTL_OPTIMIZER_SGD && u->momentum == 0)
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &rule, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_SGD) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &rule, n, p, g,
-                                                                    m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP && u->momentum == 0)
-        MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &rule, n, p, g, m, v);
-    else if (u->rule == MTL_OPTIMIZER_RMSPROP) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &rule, n,
-                                                                        p, g, m, v);
+    const int sgd = u->rule == MTL_OPTIMIZER_SGD, rmsprop = u->rule == MTL_OPTIMIZER_RMSPROP;
+    const int still = u->momentum == 0;
+    if (sgd && still) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 0, 0, &rule, n, p, g, m, v);
+    else if (sgd) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_SGD, 1, 0, &rule, n, p, g, m, v);
+    else if (rmsprop && still) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 0, 0, &rule, n, p, g, m, v);
+    else if (rmsprop) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_RMSPROP, 1, 0, &rule, n, p, g, m, v);
     else if (plain) MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 1, &rule, n, p, g, m, v);
     else MTL__FN(mtl__update_all)(MTL_OPTIMIZER_ADAM, 1, 0, &rule, n, p, g, m, v);
 }
@@ -8121,9 +7818,7 @@ static const mtl__stream_kernels MTL__FN(mtl__stream_kernels) = {
     MTL__STAMP, MTL__STREAM_KERNEL_LIST(MTL__KERNEL_ENTRY)
 };
 static const mtl__kernels MTL__FN(mtl__kernels) = {
-    MTL__STAMP,
-    MTL__QUOTE(MTL__ISA),
-    MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
+    MTL__STAMP, MTL__QUOTE(MTL__ISA), MTL__KERNEL_LIST(MTL__KERNEL_ENTRY)
     MTL__CHAIN_KERNEL_LIST(MTL__CHAIN_ENTRY)
     MTL__TRAINING_KERNEL_LIST(MTL__TRAINING_ENTRY)
 #if MTL__PAIRS
@@ -8138,6 +7833,9 @@ static const mtl__kernels MTL__FN(mtl__kernels) = {
 #undef MTL__TILE_SUMS
 #undef MTL__TILE_ROWS
 #undef MTL__TARGETED
+#undef MTL__TARGET
+#undef MTL__ISA
+#undef MTL__STAMP
 
 #endif /* MTL__STAMP */
 
@@ -8213,40 +7911,34 @@ typedef char mtl__stamp_check
 #ifdef MTL__SCALAR
 #  define MTL__STAMP 1
 #  define MTL__ISA scalar
+#  define MTL__OF_SCALAR(name) &name##_scalar,
 #  include MTL_HEADER_NAME
-#  undef MTL__STAMP
-#  undef MTL__ISA
 #endif
 
 #ifdef MTL__X86
 #  if MTL__STAMPED(MTL_ISA_SSE2)
 #    define MTL__STAMP 2
 #    define MTL__ISA sse2
+#    define MTL__OF_SSE2(name) &name##_sse2,
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
 #  endif
 #  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
 #    define MTL__STAMP 3
 #    define MTL__ISA avx2
+#    define MTL__OF_AVX2(name) &name##_avx2,
 #    define MTL__TARGET "avx2,fma"
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
-#    undef MTL__TARGET
 #  endif
 #  if MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
 #    define MTL__STAMP 4
 #    define MTL__ISA avx512
+#    define MTL__OF_AVX512(name) &name##_avx512,
 #    ifdef MTL__AVX512_EMULATED
 #      define MTL__TARGET "avx2,fma"
 #    else
 #      define MTL__TARGET MTL__BF16_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
 #    endif
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
-#    undef MTL__TARGET
 #  endif
 #endif
 
@@ -8254,9 +7946,8 @@ typedef char mtl__stamp_check
 #  if MTL__STAMPED(MTL_ISA_NEON)
 #    define MTL__STAMP 5
 #    define MTL__ISA neon
+#    define MTL__OF_NEON(name) &name##_neon,
 #    include MTL_HEADER_NAME
-#    undef MTL__STAMP
-#    undef MTL__ISA
 #  endif
 #endif
 
@@ -8304,29 +7995,19 @@ typedef char mtl__stamp_check
 #undef mtl__pairs_across
 
 /* The tables of this program that are called NAME_isa, worst first. */
-#ifdef MTL__SCALAR
-#  define MTL__OF_SCALAR(name) &name##_scalar,
-#else
+#ifndef MTL__OF_SCALAR
 #  define MTL__OF_SCALAR(name)
 #endif
-#if defined(MTL__X86) && MTL__STAMPED(MTL_ISA_SSE2)
-#  define MTL__OF_SSE2(name) &name##_sse2,
-#else
+#ifndef MTL__OF_SSE2
 #  define MTL__OF_SSE2(name)
 #endif
-#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX2)
-#  define MTL__OF_AVX2(name) &name##_avx2,
-#else
+#ifndef MTL__OF_AVX2
 #  define MTL__OF_AVX2(name)
 #endif
-#if defined(MTL__X86) && MTL__WIDE && MTL__STAMPED(MTL_ISA_AVX512)
-#  define MTL__OF_AVX512(name) &name##_avx512,
-#else
+#ifndef MTL__OF_AVX512
 #  define MTL__OF_AVX512(name)
 #endif
-#if defined(MTL__NEON) && MTL__STAMPED(MTL_ISA_NEON)
-#  define MTL__OF_NEON(name) &name##_neon,
-#else
+#ifndef MTL__OF_NEON
 #  define MTL__OF_NEON(name)
 #endif
 #define MTL__TABLES(name) MTL__OF_SCALAR(name) MTL__OF_SSE2(name) MTL__OF_AVX2(name) MTL__OF_AVX512(name) \
@@ -8344,8 +8025,7 @@ static const mtl__stream_kernels *mtl__stream_kernels_choose(int isa)
     return best;
 }
 
-/* The table of an instruction set, or with MTL_ISA_AUTO the best; NULL when the program, the processor or the
-   system lacks it. */
+/* The table of an instruction set, MTL_ISA_AUTO: the best; NULL: program, processor or system lacks it. */
 static MTL__RARE const mtl__kernels *mtl__kernels_choose(int isa)
 {
     const mtl__kernels *best = NULL;
@@ -8394,16 +8074,14 @@ MTL__INLINE const char *mtl__isa_name(int isa)
    -------------------------------------------------------------------------------------------------------- */
 typedef struct mtl__matrix {
     struct mtl__matrix *next;
-    const mtl_tensor *weight;               /* rows first_row .. first_row + gates*units are
-                                               [gates*units][inputs] */
+    const mtl_tensor *weight;               /* [gates*units][inputs] from its row first_row on */
     size_t first_row, gates, units, inputs;
     int order[4];                           /* backward packing: which gate stands in slot g of dz */
     size_t number;                          /* in the set's list */
     mtl_real *packed;                       /* forward packing, in the set's memory */
     size_t packed_offset;                   /* in the set's block */
     size_t version;                         /* how often it was packed forward */
-    const mtl_tensor *bias[2];              /* packed bias [block][bias_gates][16] = bias[0] + bias[1], either
-                                               may be NULL */
+    const mtl_tensor *bias[2];              /* packed: [block][bias_gates][16] = bias[0] + bias[1], or NULL */
     size_t bias_first, bias_gates;          /* gates taken from bias[0]; */
     size_t bias1_gates;                     /* bias[1] is added to this many of them */
     mtl_real *packed_bias;
@@ -8525,8 +8203,7 @@ MTL_DEF MTL__RARE mtl_tensor *mtl_parameters_add(mtl_parameters *set, const char
     return mtl__failed(err) ? NULL : t;
 }
 
-/* A packing of `gates` groups of `units` rows of `weight`. gate_order: of dz for the backward packing, NULL:
-   as they stand. */
+/* A packing of `gates` groups of `units` rows of `weight`. gate_order: of dz, backward; NULL: their own. */
 static MTL__RARE mtl__matrix *mtl__matrix_add(mtl_parameters *set, const mtl_tensor *weight, size_t first_row,
                                               size_t gates, size_t units, const int *gate_order,
                                               mtl_error *err)
@@ -8609,27 +8286,23 @@ typedef struct mtl__init {
 static size_t mtl__init_block(const mtl_tensor *t) { return t->shape[0] / t->gates; }
 static double mtl__init_factor(const mtl_tensor *t) { return t->initial != 0 ? (double)t->initial : 1; }
 
-static void mtl__fill_within(mtl_tensor *t, uint64_t seed, uint64_t stream, double bound)
+/* U(-spread, spread), or N(0, spread^2). */
+static void mtl__fill_drawn(mtl_tensor *t, uint64_t seed, uint64_t stream, int normal, double spread)
 {
     size_t k;
     for (k = 0; k < t->count; k++)
-        t->value[k] = (mtl_real)((2 * mtl__random_uniform(seed, stream, k) - 1) * bound);
-}
-
-static void mtl__fill_around(mtl_tensor *t, uint64_t seed, uint64_t stream, double deviation)
-{
-    size_t k;
-    for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)(mtl__random_normal(seed, stream, k) * deviation);
+        t->value[k] = (mtl_real)((normal ? mtl__random_normal(seed, stream, k)
+                                         : 2 * mtl__random_uniform(seed, stream, k) - 1) * spread);
 }
 
 static void mtl__fill_uniform(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    mtl__fill_within(t, seed, stream, (double)t->initial);
+    mtl__fill_drawn(t, seed, stream, 0, (double)t->initial);
 }
 
 static void mtl__fill_normal(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    mtl__fill_around(t, seed, stream, mtl__init_factor(t));
+    mtl__fill_drawn(t, seed, stream, 1, mtl__init_factor(t));
 }
 
 static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
@@ -8641,13 +8314,13 @@ static void mtl__fill_constant(mtl_tensor *t, uint64_t seed, uint64_t stream)
 
 static MTL__RARE void mtl__fill_xavier(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    double ends = (double)(mtl__init_block(t) + t->shape[1]);
-    mtl__fill_within(t, seed, stream, mtl__init_factor(t) * sqrt(6 / ends));
+    const double ends = (double)(mtl__init_block(t) + t->shape[1]);
+    mtl__fill_drawn(t, seed, stream, 0, mtl__init_factor(t) * sqrt(6 / ends));
 }
 
 static void mtl__fill_he(mtl_tensor *t, uint64_t seed, uint64_t stream)
 {
-    mtl__fill_around(t, seed, stream, mtl__init_factor(t) * sqrt(2 / (double)t->shape[1]));
+    mtl__fill_drawn(t, seed, stream, 1, mtl__init_factor(t) * sqrt(2 / (double)t->shape[1]));
 }
 
 /* Gram-Schmidt: takes off each vector what it has of those before it, then scales it to length 1; and all of
@@ -8673,7 +8346,7 @@ static MTL__RARE void mtl__fill_orthogonal(mtl_tensor *t, uint64_t seed, uint64_
 {
     const size_t rows = mtl__init_block(t), columns = t->shape[1];
     size_t g, k;
-    mtl__fill_around(t, seed, stream, 1);
+    mtl__fill_drawn(t, seed, stream, 1, 1);
     for (g = 0; g < t->gates; g++) mtl__orthogonalise(t->value + g * rows * columns, rows, columns);
     for (k = 0; k < t->count; k++) t->value[k] = (mtl_real)((double)t->value[k] * mtl__init_factor(t));
 }
@@ -8712,8 +8385,7 @@ static MTL__RARE const char *mtl__init_names(char *out)
     return out;
 }
 
-/* Reads the kind and the number of NAME=KIND or NAME=KIND:X, `length` bytes of which `name` are NAME. Returns
-   MTL_INIT_*, or 0 and a set error. */
+/* Reads NAME=KIND or NAME=KIND:X, `length` bytes of which `name` are NAME: MTL_INIT_*, or 0 and an error. */
 static MTL__RARE int mtl__init_read(const char *text, size_t length, size_t name, float *number,
                                     mtl_error *err)
 {
@@ -8838,11 +8510,7 @@ static MTL__RARE void mtl__parameters_pack(const mtl_parameters *set, const mtl_
                                            const mtl_packings *packings, int changed)
 {
     mtl__matrix *m = set->matrices, *group[64];
-    mtl__pack_job job;
-    job.kernels = kernels;
-    job.matrices = group;
-    job.packings = packings;
-    job.changed = changed;
+    mtl__pack_job job = { kernels, group, packings, changed };
     while (m) {
         size_t n = 0;
         for (; m && n < MTL__COUNT(group); m = m->next) {
@@ -9076,19 +8744,8 @@ static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequenc
                                                 size_t steps, mtl_error *err)
 {
     mtl_packing *p = (mtl_packing *)mtl__arena_make(arena, 1, sizeof *p, "a batch's row order", err);
-    int **by_sequence[5], **by_row[6], i;
+    int i;
     if (!p) return NULL;
-    by_sequence[0] = &p->order;
-    by_sequence[1] = &p->place;
-    by_sequence[2] = &p->lengths;
-    by_sequence[3] = &p->last;
-    by_sequence[4] = &p->starts;
-    by_row[0] = &p->caller_row;
-    by_row[1] = &p->caller_sequence;
-    by_row[2] = &p->sequence;
-    by_row[3] = &p->previous[0];
-    by_row[4] = &p->previous[1];
-    by_row[5] = &p->packed_row;
     for (i = 0; i < 2; i++) {
         p->space[i].packing = p;
         p->space[i].level = i;
@@ -9100,8 +8757,17 @@ static MTL__RARE mtl_packing *mtl__packing_push(mtl_arena *arena, size_t sequenc
                                                             "a batch's steps", err);
     p->time.offset = p->step_offset = (size_t *)mtl__arena_zero(arena, steps + 1, sizeof(size_t),
                                                                 "a batch's steps", err);
-    for (i = 0; i < 5; i++) *by_sequence[i] = mtl__packing_ints(arena, sequences, err);
-    for (i = 0; i < 6; i++) *by_row[i] = mtl__packing_ints(arena, rows, err);
+    p->order = mtl__packing_ints(arena, sequences, err);
+    p->place = mtl__packing_ints(arena, sequences, err);
+    p->lengths = mtl__packing_ints(arena, sequences, err);
+    p->last = mtl__packing_ints(arena, sequences, err);
+    p->starts = mtl__packing_ints(arena, sequences, err);
+    p->caller_row = mtl__packing_ints(arena, rows, err);
+    p->caller_sequence = mtl__packing_ints(arena, rows, err);
+    p->sequence = mtl__packing_ints(arena, rows, err);
+    p->previous[0] = mtl__packing_ints(arena, rows, err);
+    p->previous[1] = mtl__packing_ints(arena, rows, err);
+    p->packed_row = mtl__packing_ints(arena, rows, err);
     return mtl__failed(err) ? NULL : p;
 }
 
@@ -9177,8 +8843,7 @@ static mtl_packing *mtl__packing_create(mtl_arena *arena, const int *lengths, si
 }
 
 /* ===========================================================================================================
-   12 >>formats   safetensors, JSON, vocabulary, text normalisation, whole files: tensors and strings,
-                   nothing of models
+   12 >>formats    safetensors, JSON, vocabulary, text normalisation, whole files; nothing of models
    ===========================================================================================================
    Everything read here may come from a stranger: each length, offset, shape and product is checked before it
    is used, and an error names what is wrong and at which byte.
@@ -9360,8 +9025,7 @@ static size_t mtl__word_part(const mtl_input_desc *d, const char **word, size_t 
         part = mtl__word_shape(*word, length, shape);
         *word = shape;
     } else if (d->part == MTL_PART_PREFIX || d->part == MTL_PART_SUFFIX) {
-        part = mtl__word_end(*word, length, d->letters ? (size_t)d->letters : 3,
-                             d->part == MTL_PART_SUFFIX);
+        part = mtl__word_end(*word, length, d->letters ? (size_t)d->letters : 3, d->part == MTL_PART_SUFFIX);
         if (d->part == MTL_PART_SUFFIX) *word += length - part;
     }
     return part;
@@ -9400,8 +9064,7 @@ static void mtl__text_free(mtl__text *text)
     text->length = text->capacity = 0;
 }
 
-/* Room for `count` more bytes and a 0; returns where they go, NULL when memory is out. They are not yet
-   counted. */
+/* Room for `count` more bytes and a 0; not counted yet; returns where they go, NULL: memory is out. */
 static char *mtl__text_reserve(mtl__text *text, size_t count)
 {
     size_t need = text->length + count + 1, capacity = text->capacity ? text->capacity : 256;
@@ -9431,10 +9094,7 @@ static void mtl__text_append(mtl__text *text, const char *bytes, size_t count)
     text->length += count;
 }
 
-static void mtl__text_add(mtl__text *text, const char *piece)
-{
-    mtl__text_append(text, piece, strlen(piece));
-}
+static void mtl__text_add(mtl__text *text, const char *end) { mtl__text_append(text, end, strlen(end)); }
 
 /* The error that text met, put into err; what: what the text was to become. */
 static mtl_status mtl__text_check(const mtl__text *text, const char *what, mtl_error *err)
@@ -9446,8 +9106,7 @@ static mtl_status mtl__text_check(const mtl__text *text, const char *what, mtl_e
 }
 
 /* ---- writing JSON -----------------------------------------------------------------------------------------
-   Commas come by themselves: a value or member that does not follow an opening bracket, a colon or a line's
-   end is preceded by one. */
+   Commas come by themselves: before what does not follow an opening bracket, a colon or a line's end. */
 
 static void mtl__text_comma(mtl__text *text)
 {
@@ -9519,8 +9178,7 @@ static void mtl__json_add_whole(mtl__text *text, unsigned long long value)
 }
 
 /* ---- reading JSON -----------------------------------------------------------------------------------------
-   RFC 8259, strictly. The reader keeps its place in the tree itself, not in the machine's stack, so that
-   depth is limited by memory alone. */
+   RFC 8259, strictly. The reader keeps its place in the tree, not on the stack: memory alone limits depth. */
 enum { MTL__JSON_NULL, MTL__JSON_FLAG, MTL__JSON_NUMBER, MTL__JSON_TEXT, MTL__JSON_ARRAY, MTL__JSON_OBJECT };
 
 typedef struct mtl__json {
@@ -9551,15 +9209,11 @@ typedef struct mtl__json_reader {
 static mtl_status mtl__json_fail(mtl__json_reader *r, const char *expected)
 {
     return mtl__fail(r->err, MTL_ERROR_FORMAT, r->what, (long long)(r->base + r->at),
-                     "%s: not valid JSON at byte %z: expected %s",
-                     r->what, r->base + r->at, expected);
+                     "%s: not valid JSON at byte %z: expected %s", r->what, r->base + r->at, expected);
 }
 
 /* The next character, 0 at the end (a zero byte in the text is no JSON either). */
-MTL__INLINE char mtl__json_peek(const mtl__json_reader *r)
-{
-    return r->at < r->length ? r->text[r->at] : '\0';
-}
+MTL__INLINE char mtl__json_peek(const mtl__json_reader *r) { return r->at < r->length ? r->text[r->at] : 0; }
 
 static char mtl__json_skip_space(mtl__json_reader *r)
 {
@@ -10065,8 +9719,7 @@ static mtl_status mtl__text_read(mtl__text *text, const mtl_reader *reader, cons
     size_t want = 65536, got = want;
     while (got == want && !mtl__failed(err)) {
         char *end;
-        want = text->length > 65536 ? text->length : 65536;         /* doubling: each byte is copied about
-                                                                       once */
+        want = text->length > 65536 ? text->length : 65536;     /* doubling: a byte is copied about once */
         end = mtl__text_reserve(text, want);
         if (!end) return mtl__text_check(text, what, err);
         got = reader->read(reader->user, end, want);
@@ -10090,13 +9743,9 @@ static size_t mtl__file_source_read(void *user, void *bytes, size_t count)
 static mtl_status mtl__file_read_all(mtl__file_view *view, const char *path, mtl__handle handle,
                                      mtl_error *err)
 {
-    mtl__file_source source;
-    mtl_reader reader;
+    mtl__file_source source = { handle, 0 };
+    const mtl_reader reader = { &source, mtl__file_source_read };
     mtl__text text;
-    source.handle = handle;
-    source.error = 0;
-    reader.user = &source;
-    reader.read = mtl__file_source_read;
     mtl__text_init(&text, NULL);
     mtl__text_read(&text, &reader, path, err);
     if (source.error && !mtl__failed(err)) mtl__file_fail(err, "read", path, source.error);
@@ -10134,9 +9783,8 @@ static mtl_status mtl__file_map(mtl__file_view *view, const char *path, mtl_erro
 /* in the order of MTL_TYPE_* */
 static const struct { const char *name; size_t bytes; } mtl__types[MTL_TYPE_COUNT] = {
     { "F32", 4 }, { "F64", 8 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 },
-        { "I8", 1 }, { "U8", 1 },
-    { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "C64", 8 },
-        { "another type", 0 } };
+    { "I8", 1 }, { "U8", 1 }, { "BOOL", 1 }, { "U16", 2 }, { "U32", 4 }, { "U64", 8 }, { "F8_E4M3", 1 },
+    { "F8_E5M2", 1 }, { "C64", 8 }, { "another type", 0 } };
 
 MTL__INLINE int mtl__big_endian(void)
 {
@@ -10292,8 +9940,7 @@ static mtl_status mtl__safetensors_shape(mtl_safetensor *tensor, const mtl__json
     return MTL_OK;
 }
 
-/* data_offsets, which must be as far apart as type and shape say (of a type that is not known here nobody
-   reads them). */
+/* data_offsets, which must be as far apart as type and shape say (of an unknown type nobody reads them). */
 static mtl_status mtl__safetensors_extent(mtl__tensor_span *span, const mtl__json *node, size_t data_bytes,
                                           mtl_error *err)
 {
@@ -10401,8 +10048,7 @@ static mtl_status mtl__safetensors_cover(mtl__tensor_span *spans, size_t count, 
     if (end != data_bytes)
         return mtl__fail(err, MTL_ERROR_FORMAT, count ? spans[count - 1].tensor->name : "", (long long)end,
                          "the file's data goes on after its last tensor: %z bytes, of which %l are described",
-                             data_bytes,
-                         (long long)end);
+                         data_bytes, (long long)end);
     return MTL_OK;
 }
 
@@ -10626,34 +10272,15 @@ static MTL__RARE mtl_status mtl__safetensors_write(const mtl__tensor_entry *entr
 /* ---- the tables ---------------------------------------------------------------------------------------- */
 
 #define MTL__CHOICE_ROW(value, name) { value, name },
-static const mtl_choice mtl__choices_MTL_ISA[] = { MTL_ISA_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_PRECISION[] = { MTL_PRECISION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_CELL[] = { MTL_CELL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_ACTIVATION[] = { MTL_ACTIVATION_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_DENSE[] = { MTL_DENSE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_RESET[] = { MTL_RESET_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_INPUT[] = { MTL_INPUT_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SPELLER[] = { MTL_SPELLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_COLUMN[] = { MTL_COLUMN_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_MIX[] = { MTL_MIX_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_PENALTY[] = { MTL_PENALTY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SHARE[] = { MTL_SHARE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_LEVEL[] = { MTL_LEVEL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_TASK[] = { MTL_TASK_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_CONSTRAINTS[] = { MTL_CONSTRAINTS_NAMES(MTL__CHOICE_ROW)
-                                                           { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_LOSS[] = { MTL_LOSS_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_POOL[] = { MTL_POOL_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_BESIDE[] = { MTL_BESIDE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_OPTIMIZER[] = { MTL_OPTIMIZER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SCHEDULE[] = { MTL_SCHEDULE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_BALANCE[] = { MTL_BALANCE_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SURGERY[] = { MTL_SURGERY_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_SAMPLER[] = { MTL_SAMPLER_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_CURRICULUM[] = { MTL_CURRICULUM_NAMES(MTL__CHOICE_ROW)
-                                                          { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_PART[] = { MTL_PART_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
-static const mtl_choice mtl__choices_MTL_KEEP[] = { MTL_KEEP_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+#define MTL__CHOICES(of) \
+    static const mtl_choice mtl__choices_##of[] = { of##_NAMES(MTL__CHOICE_ROW) { 0, NULL } };
+MTL__CHOICES(MTL_ISA) MTL__CHOICES(MTL_PRECISION) MTL__CHOICES(MTL_CELL) MTL__CHOICES(MTL_ACTIVATION)
+MTL__CHOICES(MTL_DENSE) MTL__CHOICES(MTL_RESET) MTL__CHOICES(MTL_INPUT) MTL__CHOICES(MTL_SPELLER)
+MTL__CHOICES(MTL_COLUMN) MTL__CHOICES(MTL_MIX) MTL__CHOICES(MTL_PENALTY) MTL__CHOICES(MTL_SHARE)
+MTL__CHOICES(MTL_LEVEL) MTL__CHOICES(MTL_TASK) MTL__CHOICES(MTL_CONSTRAINTS) MTL__CHOICES(MTL_LOSS)
+MTL__CHOICES(MTL_POOL) MTL__CHOICES(MTL_BESIDE) MTL__CHOICES(MTL_OPTIMIZER) MTL__CHOICES(MTL_SCHEDULE)
+MTL__CHOICES(MTL_BALANCE) MTL__CHOICES(MTL_SURGERY) MTL__CHOICES(MTL_SAMPLER) MTL__CHOICES(MTL_CURRICULUM)
+MTL__CHOICES(MTL_PART) MTL__CHOICES(MTL_KEEP)
 /* What a row says beside its numbers: choices, where its count is, what it is made of. */
 #define MTL__MORE_MTL_INT(desc, names)    NULL, 0, 0
 #define MTL__MORE_MTL_FLOAT(desc, names)  NULL, 0, 0
@@ -10688,33 +10315,18 @@ static const mtl_choice mtl__choices_MTL_KEEP[] = { MTL_KEEP_NAMES(MTL__CHOICE_R
 #define MTL__MIX_ROW(...) MTL__FIELD_ROW(mtl_mix_desc, __VA_ARGS__)
 #define MTL__SHARE_ROW(...) MTL__FIELD_ROW(mtl_share_desc, __VA_ARGS__)
 #define MTL__PENALTY_ROW(...) MTL__FIELD_ROW(mtl_penalty_desc, __VA_ARGS__)
-static const mtl_field mtl__input_fields[] = { MTL_INPUT_FIELDS(MTL__INPUT_ROW) };
-static const mtl_field mtl__column_fields[] = { MTL_COLUMN_FIELDS(MTL__COLUMN_ROW) };
-static const mtl_field mtl__cell_fields[] = { MTL_CELL_FIELDS(MTL__CELL_ROW) };
-static const mtl_field mtl__task_fields[] = { MTL_TASK_FIELDS(MTL__TASK_ROW) };
-static const mtl_field mtl__model_fields[] = { MTL_MODEL_FIELDS(MTL__MODEL_ROW) };
-static const mtl_field mtl__trainer_fields[] = { MTL_TRAINER_FIELDS(MTL__TRAINER_ROW) };
-static const mtl_field mtl__fit_fields[] = { MTL_FIT_FIELDS(MTL__FIT_ROW) };
-static const mtl_field mtl__predictor_fields[] = { MTL_PREDICTOR_FIELDS(MTL__PREDICTOR_ROW) };
-static const mtl_field mtl__mix_fields[] = { MTL_MIX_FIELDS(MTL__MIX_ROW) };
-static const mtl_field mtl__share_fields[] = { MTL_SHARE_FIELDS(MTL__SHARE_ROW) };
-static const mtl_field mtl__penalty_fields[] = { MTL_PENALTY_FIELDS(MTL__PENALTY_ROW) };
 
-/* Of each desc: its table and its size. */
+/* Of each desc: its table and its size. In the order of MTL_DESC_*. */
 typedef struct mtl__desc { const mtl_field *fields; size_t count, bytes; } mtl__desc;
-static const mtl__desc mtl__descs[MTL_DESC_COUNT] = {
-    { mtl__input_fields, MTL__COUNT(mtl__input_fields), sizeof(mtl_input_desc) },
-    { mtl__column_fields, MTL__COUNT(mtl__column_fields), sizeof(mtl_column_desc) },
-    { mtl__task_fields, MTL__COUNT(mtl__task_fields), sizeof(mtl_task_desc) },
-    { mtl__model_fields, MTL__COUNT(mtl__model_fields), sizeof(mtl_model_desc) },
-    { mtl__trainer_fields, MTL__COUNT(mtl__trainer_fields), sizeof(mtl_trainer_desc) },
-    { mtl__fit_fields, MTL__COUNT(mtl__fit_fields), sizeof(mtl_fit_desc) },
-    { mtl__predictor_fields, MTL__COUNT(mtl__predictor_fields), sizeof(mtl_predictor_desc) },
-    { mtl__mix_fields, MTL__COUNT(mtl__mix_fields), sizeof(mtl_mix_desc) },
-    { mtl__cell_fields, MTL__COUNT(mtl__cell_fields), sizeof(mtl_cell_desc) },
-    { mtl__share_fields, MTL__COUNT(mtl__share_fields), sizeof(mtl_share_desc) },
-    { mtl__penalty_fields, MTL__COUNT(mtl__penalty_fields), sizeof(mtl_penalty_desc) }
-};
+#define MTL__DESC_LIST(X) \
+    X(input, INPUT) X(column, COLUMN) X(task, TASK) X(model, MODEL) X(trainer, TRAINER) X(fit, FIT) \
+    X(predictor, PREDICTOR) X(mix, MIX) X(cell, CELL) X(share, SHARE) X(penalty, PENALTY)
+#define MTL__DESC_FIELDS(name, NAME) \
+    static const mtl_field mtl__##name##_fields[] = { MTL_##NAME##_FIELDS(MTL__##NAME##_ROW) };
+#define MTL__DESC_ROW(name, NAME) \
+    { mtl__##name##_fields, MTL__COUNT(mtl__##name##_fields), sizeof(mtl_##name##_desc) },
+MTL__DESC_LIST(MTL__DESC_FIELDS)
+static const mtl__desc mtl__descs[MTL_DESC_COUNT] = { MTL__DESC_LIST(MTL__DESC_ROW) };
 
 MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
 {
@@ -10728,7 +10340,6 @@ MTL_DEF const mtl_field *mtl_fields(int desc, size_t *count)
     return f;
 }
 
-/* A member as a number; i: element of an INTS field. */
 /* What fields are checked as: without number text there is no double arithmetic. */
 #ifdef MTL_NO_NUMBER_TEXT
 typedef float mtl__number;
@@ -10756,6 +10367,7 @@ static const char *mtl__number_text(mtl__number value, char *out)
     return out;
 }
 
+/* A member as a number; i: element of an INTS field. */
 static MTL__RARE mtl__number mtl__field_number(const mtl_field *f, const void *desc, size_t i)
 {
     const char *member = (const char *)desc + f->offset;
@@ -10974,12 +10586,6 @@ static MTL__RARE size_t mtl__desc_count(const mtl_field *f, const void *members)
     return count;
 }
 
-/* "what.field[i]", or "field[i]" of the model's own lists, into out. */
-static const char *mtl__desc_element(const mtl_field *f, const char *what, size_t i, char *out, size_t size)
-{
-    return mtl__print(out, size, what[0] ? "%s.%s[%z]" : "%s%s[%z]", what, f->name, i);
-}
-
 /* ---- kinds that were left out -------------------------------------------------------------------------- */
 
 /* is_in: 0 when the option (MTL_CELLS and its like) left the kind out of this program. */
@@ -11103,9 +10709,11 @@ static MTL__RARE mtl_status mtl__desc_adopt(int desc, void *members, mtl_arena *
         if (f->type == MTL_LIST) {
             size_t bytes = mtl__descs[f->of].bytes;
             mtl__desc_copy_bytes(f->offset, mtl__desc_count(f, members) * bytes, members, arena, err);
-            for (k = 0; k < mtl__desc_count(f, members) && !mtl__failed(err); k++)
+            for (k = 0; k < mtl__desc_count(f, members) && !mtl__failed(err); k++) {
+                mtl__print(where, sizeof where, what[0] ? "%s.%s[%z]" : "%s%s[%z]", what, f->name, k);
                 mtl__desc_adopt(f->of, (char *)(uintptr_t)mtl__desc_pointer(members, f->offset) + k * bytes,
-                                arena, mtl__desc_element(f, what, k, where, sizeof where), err);
+                                arena, where, err);
+            }
         } else mtl__desc_copy_member(f, members, arena, what, err);
     }
     return mtl__status(err);
@@ -11364,8 +10972,7 @@ static MTL__RARE char *mtl__desc_read_list(const mtl__desc_reader *r, const mtl_
     return list;
 }
 
-/* A desc, zeroed before, from an object; what it points to lies in the reader's arena. Numbers come first,
-   since they say how long lists are. */
+/* A desc, zeroed before, from an object; memory: the reader's. Numbers first: they say how long lists are. */
 static MTL__RARE void mtl__desc_read(const mtl__desc_reader *r, int desc, const mtl__json *object,
                                      void *members)
 {
@@ -11407,10 +11014,7 @@ MTL__INLINE const mtl__kernels *mtl__run_kernels(const mtl_run *run)
 }
 
 /* 1: this run multiplies in bfloat16. Only training does: a run with a tape and with such packings. */
-MTL__INLINE int mtl__run_pairs(const mtl_run *run)
-{
-    return run->tape && run->packings && run->packings->pairs;
-}
+MTL__INLINE int mtl__run_pairs(const mtl_run *r) { return r->tape && r->packings && r->packings->pairs; }
 
 /* A matrix in the run's packings. A dry run notes that it is wanted. */
 static MTL__RARE const mtl_real *mtl__run_held(const mtl_run *run, const mtl__matrix *m)
@@ -11468,8 +11072,7 @@ enum {
 typedef struct mtl__jobs_pass {
     mtl__part part;
     union { mtl__cell_pass largest; unsigned char bytes[sizeof(mtl__cell_pass)]; } of;  /* its structure */
-    int follows;                            /* 1: has no jobs; runs after the pass before, on the same rows,
-                                               in the same job */
+    int follows;                            /* 1: no jobs of its own: runs in those of the pass before */
     size_t end;                             /* first job of the list behind those of this pass */
     size_t items, unit, coarse;             /* items; those of one job; jobs of that size, then finer ones */
 } mtl__jobs_pass;
@@ -11536,9 +11139,8 @@ static mtl__jobs_pass *mtl__jobs_add(mtl__jobs *jobs, mtl__part part, const void
     return pass;
 }
 
-/* The same over rows. For threads all but the last of them are MTL__ROWS a job, the last ones fewer, unless
-   all of them make one small job; a job that reads large weights is not cut finer, since each job reads them
-   once. weights: their number, 0: none. */
+/* The same over rows, for threads MTL__ROWS a job, the last ones fewer, unless all make one small job; a job
+   that reads large weights is not cut finer, since each reads them once. weights: how many, 0: none. */
 static mtl__jobs_pass *mtl__jobs_add_rows(mtl__jobs *jobs, mtl__part part, const void *of, size_t bytes,
                                           size_t rows, size_t weights)
 {
@@ -11572,12 +11174,7 @@ static void mtl__single_job(void *context, size_t job)
 /* `unit` items a job: for threads. One thread takes all at once. */
 static void mtl__run_pass(mtl_run *run, mtl__part part, const void *of, size_t items, size_t unit)
 {
-    mtl__single_pass p;
-    p.part = part;
-    p.kernels = mtl__run_kernels(run);
-    p.of = of;
-    p.items = items;
-    p.unit = run->scheduler ? unit : items;
+    mtl__single_pass p = { part, mtl__run_kernels(run), of, items, run->scheduler ? unit : items };
     mtl__run_for(run, items > p.unit ? (items + p.unit - 1) / p.unit : items > 0, mtl__single_job, &p);
 }
 
@@ -11623,14 +11220,7 @@ static MTL__NOINLINE void mtl__run_copy(mtl_run *run, const mtl_real *from, size
                                         const int *rows, mtl_real *to, size_t to_stride, size_t count,
                                         size_t width, int add)
 {
-    mtl__copy p;
-    p.from = from;
-    p.from_stride = from_stride;
-    p.to = to;
-    p.to_stride = to_stride;
-    p.rows = rows;
-    p.width = width;
-    p.add = add;
+    const mtl__copy p = { from, from_stride, to, to_stride, rows, width, add };
     mtl__run_values(run, mtl__copy_part, &p, count, width);
 }
 
@@ -11704,8 +11294,7 @@ static mtl_activation *mtl__run_beside(mtl_run *run, const char *name, const mtl
     return mtl__run_activation(run, name, x->space, x->rows, width);
 }
 
-/* Of callers' own layers, which may know nothing of spaces: the only place of this section and the layers
-   that looks at the batch's packing. */
+/* Of callers' own layers, which may know no spaces: here alone the batch's packing is looked at. */
 MTL_DEF mtl_activation *mtl_run_activation(mtl_run *run, const char *name, size_t rows, size_t width)
 {
     const mtl_packing *p = run->packing;
@@ -11740,8 +11329,7 @@ MTL_DEF void mtl_run_record(mtl_run *run, mtl_activation *output, mtl_backward b
 /* The last record of the tape: what mtl__run_record_after takes. */
 static mtl_record *mtl__run_last(const mtl_run *run) { return run->tape ? run->tape->last : NULL; }
 
-/* Records what is to be played back just before `after` (NULL: at the very end) and after all that was
-   recorded since. */
+/* Records what is to be played just before `after` (NULL: at the very end) and after all recorded since. */
 static void mtl__run_record_after(mtl_run *run, mtl_record *after, mtl_activation *output,
                                   mtl_backward backward, void *data)
 {
@@ -11817,10 +11405,7 @@ MTL_DEF void mtl_packings_prepare(mtl_packings *packings, const mtl_run *run)
     mtl__parameters_pack(packings->set, mtl__run_kernels(run), run->scheduler, packings, 0);
 }
 
-MTL_DEF void mtl_tape_mark(mtl_run *run)
-{
-    if (run->tape) run->tape->mark = run->tape->last;
-}
+MTL_DEF void mtl_tape_mark(mtl_run *run) { if (run->tape) run->tape->mark = run->tape->last; }
 
 /* Before losses are seeded: no activation has a gradient. */
 static void mtl__tape_begin(mtl_run *run)
@@ -11877,17 +11462,17 @@ MTL_DEF mtl_status mtl_tape_backward(mtl_run *run, mtl_activation *const *losses
 
 /* ---- products, cells and their gradients as passes ----------------------------------------------------- */
 
+/* The part of a pass that a kernel does alone. */
+#define MTL__KERNEL_PART(kernel, type) \
+    static void mtl__##kernel##_part(const mtl__kernels *k, const void *pass, size_t begin, size_t end) \
+    { \
+        k->kernel((const type *)pass, begin, end); \
+    }
+MTL__KERNEL_PART(product_forward, mtl__product_forward)
+MTL__KERNEL_PART(product_backward, mtl__product_backward)
+
 enum { MTL__WEIGHT_JOBS = 8 };              /* most jobs of a weight product: each packs its part of x */
 
-static void mtl__product_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->product_forward((const mtl__product_forward *)pass, begin, end);
-}
-static void mtl__product_backward_part(const mtl__kernels *kernels, const void *pass, size_t begin,
-                                       size_t end)
-{
-    kernels->product_backward((const mtl__product_backward *)pass, begin, end);
-}
 static void mtl__cell_forward_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     kernels->cell_forward((const mtl__cell_pass *)pass, begin, end - begin);
@@ -11935,11 +11520,6 @@ static mtl__product_weights mtl__weights_of_rows(const mtl_real *dz, size_t dz_s
     p.inputs = inputs;
     p.rows = rows;
     return p;
-}
-
-static void mtl__jobs_add_product(mtl__jobs *jobs, const mtl__product_forward *p, size_t rows)
-{
-    mtl__jobs_add_rows(jobs, mtl__product_forward_part, p, sizeof *p, rows, p->gates * p->units * p->inputs);
 }
 
 /* part: mtl__cell_forward_part or _backward_part. Sequences that read large weights together stay in one job,
@@ -12086,9 +11666,8 @@ static mtl_activation *mtl__carry_in(mtl_run *run, size_t first, size_t width)
 
 static void mtl__carry_out(mtl_run *run, size_t first, const mtl_activation *rows)
 {
-    mtl__carried *end = &run->carry->ends[run->carry->count++];
-    end->rows = rows;
-    end->first = first;
+    const mtl__carried end = { rows, first };
+    run->carry->ends[run->carry->count++] = end;
 }
 
 /* The end of a forward pass: all rows into the state, but of sequences that were left out. */
@@ -12124,10 +11703,7 @@ MTL__INLINE mtl_real mtl__unscaled(const mtl_scaling *s, size_t j, mtl_real x)
     return s->set ? x * s->scale[j] + s->mean[j] : x;
 }
 
-MTL_DEF mtl_real mtl_scaled(const mtl_scaling *scaling, size_t j, mtl_real x)
-{
-    return mtl__scaled(scaling, j, x);
-}
+MTL_DEF mtl_real mtl_scaled(const mtl_scaling *s, size_t j, mtl_real x) { return mtl__scaled(s, j, x); }
 
 MTL_DEF MTL__RARE mtl_scaling *mtl_scaling_add(mtl_parameters *set, const char *owner, size_t width,
                                                mtl_error *err)
@@ -12171,11 +11747,7 @@ static void mtl__features_part(const mtl__kernels *kernels, const void *pass, si
 static mtl_activation *mtl__features_forward(mtl_run *run, const mtl_space *space, const mtl_real *x,
                                              size_t width, const mtl_scaling *scaling, const char *name)
 {
-    mtl__features_pass p;
-    p.x = x;
-    p.items = mtl__space_items(space);
-    p.scaling = scaling;
-    p.y = mtl__run_over(run, name, space, width);
+    mtl__features_pass p = { x, mtl__space_items(space), scaling, mtl__run_over(run, name, space, width) };
     if (!p.y) return NULL;
     p.y->constant = 1;
     mtl__run_values(run, mtl__features_part, &p, p.y->rows, width);
@@ -12398,10 +11970,7 @@ struct mtl_dense {
     mtl_tensor *weight, *bias;              /* bias NULL: none */
     mtl__matrix *matrix;
 };
-typedef struct mtl__dense_data {
-    const mtl_dense *dense;
-    mtl_activation *x, *y;
-} mtl__dense_data;
+typedef struct mtl__dense_data { const mtl_dense *dense; mtl_activation *x, *y; } mtl__dense_data;
 
 /* Over tensors that are there: weight [out][in], bias [out] or NULL. */
 static MTL__RARE mtl_dense *mtl__dense_over(mtl_parameters *set, mtl_tensor *weight, mtl_tensor *bias,
@@ -12537,15 +12106,9 @@ static mtl_activation *mtl__activate_forward(mtl_run *run, int activation, mtl_a
 /* ---- dropout (Srivastava et al. 2014), inverted; per sequence: one mask for all steps (Gal & Ghahramani
    2016) ------------------------------------------------------------------------------------------------- */
 
-typedef struct mtl__dropout_data {
-    mtl__dropout forward;
-    mtl_activation *x, *y;
-} mtl__dropout_data;
+MTL__KERNEL_PART(dropout, mtl__dropout)
 
-static void mtl__dropout_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->dropout((const mtl__dropout *)pass, begin, end);
-}
+typedef struct mtl__dropout_data { mtl__dropout forward; mtl_activation *x, *y; } mtl__dropout_data;
 
 static void mtl__dropout_backward(mtl_run *run, void *data)
 {
@@ -12601,8 +12164,7 @@ typedef struct mtl__move_data {
     int add;
 } mtl__move_data;
 
-/* dx[items[m]][from + j] += dy[m][to + j]; rows of x that no item names get zero. Jobs take columns of x,
-   since items may name a row more than once. */
+/* dx[items[m]][from + j] += dy[m][to + j]; other rows get zero. Jobs take columns: items may repeat a row. */
 static void mtl__move_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
 {
     const mtl__move_data *d = (const mtl__move_data *)pass;
@@ -12625,8 +12187,7 @@ static void mtl__move_backward(mtl_run *run, void *data)
     if (d->dx) mtl__run_pass(run, mtl__move_back_part, d, d->x->width, unit);
 }
 
-/* Copies columns into a part of y and records it. y has no name yet: mtl__moved gives it one when all its
-   parts are there. */
+/* Copies columns into a part of y and records it. y has no name yet: mtl__moved gives it one. */
 static void mtl__move_forward(mtl_run *run, mtl_activation *x, size_t from, const int *items,
                               mtl_activation *y, size_t to, size_t width)
 {
@@ -13017,8 +12578,7 @@ static void mtl__choice_pack_back_part(const mtl__kernels *kernels, const void *
                                        size_t end)
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
-    (void)begin;
-    (void)end;
+    (void)begin; (void)end;
     kernels->pack_backward(1, p->of->count, p->of->x->width, p->rows, NULL, p->packed);
 }
 
@@ -13027,9 +12587,7 @@ static void mtl__choice_mark_part(const mtl__kernels *kernels, const void *pass,
 {
     const mtl__choice_pass *p = (const mtl__choice_pass *)pass;
     const mtl__choice *d = p->of;
-    (void)kernels;
-    (void)begin;
-    (void)end;
+    (void)kernels; (void)begin; (void)end;
     if (p->gradients) mtl__gradient_touch(p->gradients, d->weight, d->ids, d->count, p->add, p->fresh);
     else memset(p->add, p->add_weight, d->count);
     if (p->all_biases && !p->add_bias) memset(p->all_biases, 0, d->bias->count * sizeof(mtl_real));
@@ -13260,6 +12818,10 @@ MTL__INLINE int mtl__multi_chooses(const mtl_real *thresholds, size_t j, mtl_rea
 
 /* ---- layer normalisation (Ba et al. 2016): of each row ------------------------------------------------- */
 
+MTL__KERNEL_PART(layer_norm, mtl__layer_norm)
+MTL__KERNEL_PART(layer_norm_backward, mtl__layer_norm)
+MTL__KERNEL_PART(layer_norm_weights, mtl__layer_norm)
+
 struct mtl_norm {
     size_t width;
     mtl_real epsilon;
@@ -13286,19 +12848,6 @@ MTL_DEF MTL__RARE mtl_norm *mtl_norm_add(mtl_parameters *set, const char *name, 
     return mtl__failed(err) ? NULL : norm;
 }
 
-static void mtl__norm_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm((const mtl__layer_norm *)pass, begin, end);
-}
-static void mtl__norm_back_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm_backward((const mtl__layer_norm *)pass, begin, end);
-}
-static void mtl__norm_weights_part(const mtl__kernels *kernels, const void *pass, size_t begin, size_t end)
-{
-    kernels->layer_norm_weights((const mtl__layer_norm *)pass, begin, end);
-}
-
 static void mtl__norm_backward(mtl_run *run, void *data)
 {
     mtl__norm_data *d = (mtl__norm_data *)data;
@@ -13309,8 +12858,8 @@ static void mtl__norm_backward(mtl_run *run, void *data)
     p->dgain = mtl_run_tensor_grad(run, d->norm->gain, &p->add_gain);
     p->dbias = mtl_run_tensor_grad(run, d->norm->bias, &p->add_bias);
     p->dy = d->y->grad;
-    if (p->dx) mtl__run_values(run, mtl__norm_back_part, p, p->rows, 2 * p->width);
-    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__norm_weights_part, p, p->width, unit);
+    if (p->dx) mtl__run_values(run, mtl__layer_norm_backward_part, p, p->rows, 2 * p->width);
+    if (p->dgain || p->dbias) mtl__run_pass(run, mtl__layer_norm_weights_part, p, p->width, unit);
 }
 
 /* All but its record. */
@@ -13335,7 +12884,7 @@ static mtl__norm_data *mtl__norm_make(mtl_run *run, const mtl_norm *norm, mtl_ac
     p->bias = norm->bias->value;
     p->epsilon = norm->epsilon;
     if (run->tape && !y->constant) p->saved = mtl__run_reals(run, x->rows, 2);
-    mtl__run_values(run, mtl__norm_part, p, p->rows, p->width);
+    mtl__run_values(run, mtl__layer_norm_part, p, p->rows, p->width);
     return d;
 }
 
@@ -13349,8 +12898,7 @@ MTL_DEF mtl_activation *mtl_norm_forward(mtl_run *run, const mtl_norm *norm, mtl
 }
 
 /* ---- batch normalisation (Ioffe & Szegedy 2015): of each column -----------------------------------------
-   Sums are in double, row by row in packed order, and the jobs are columns: the same bits for any number of
-   threads and any instruction set. */
+   Sums are in double, row by row in packed order, jobs are columns: the same bits however it is run. */
 struct mtl_batch_norm {
     size_t width;
     mtl_tensor *gain, *bias, *mean, *variance;
@@ -13519,8 +13067,7 @@ MTL_DEF mtl_activation *mtl_batch_norm_forward(mtl_run *run, const mtl_batch_nor
 
 /* ---- pooling: rows of a sequence become one ------------------------------------------------------------ */
 
-/* Each direction's last state: forward columns of a sequence's last step, reverse columns of its first
-   (packed row b). */
+/* Each direction's last state: forward columns of the last step, reverse ones of the first (packed row b). */
 static mtl_activation *mtl__pool_last(mtl_run *run, mtl_activation *x, const mtl_segment *segments,
                                       size_t count, const char *name)
 {
@@ -14093,9 +13640,7 @@ static void mtl__heads_backward(mtl_run *run, void *data)
 /* The angles of all steps. */
 static const mtl_real *mtl__turns_make(mtl_run *run, const mtl_packing *packing, size_t width)
 {
-    mtl__turns p;
-    p.to = mtl__run_reals(run, packing->steps, width);
-    p.width = width;
+    const mtl__turns p = { mtl__run_reals(run, packing->steps, width), width };
     mtl__run_values(run, mtl__turns_part, &p, packing->steps, width);
     return p.to;
 }
@@ -14175,8 +13720,7 @@ struct mtl_cell {
     int activation, reverse;
     size_t units, inputs;
     mtl_tensor *w_ih, *w_hh, *b_ih, *b_hh;  /* biases NULL: none */
-    mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of the joint gates, of the others; w_hh,
-                                               b_hh and these NULL: none */
+    mtl__matrix *input, *hidden, *hidden_n; /* packed W_ih, W_hh of joint gates, of others; NULL: no W_hh */
 };
 
 /* MTL_CELL_*, MTL_RESET_* */
@@ -14188,10 +13732,7 @@ static const mtl__cell_kind *mtl__cell_kind_find(int cell, int reset)
 }
 
 /* The gates whose hidden product comes after that of the joint ones: reset before. */
-static size_t mtl__cell_apart(const mtl__cell_kind *kind)
-{
-    return kind->joint ? kind->gates - kind->joint : 0;
-}
+static size_t mtl__cell_apart(const mtl__cell_kind *k) { return k->joint ? k->gates - k->joint : 0; }
 
 /* Which packings the products need. */
 static MTL__RARE void mtl__cell_add_matrices(mtl_parameters *set, mtl_cell *c, mtl_error *err)
@@ -14217,25 +13758,17 @@ static MTL__RARE mtl_tensor *mtl__cell_tensor(mtl_parameters *set, const char *p
     return mtl_parameters_add(set, name, rows, columns, columns ? MTL_TENSOR_WEIGHT : MTL_TENSOR_BIAS, err);
 }
 
-/* Adds `bias` to the initial bias of the forget gate (Jozefowicz et al. 2015). */
-static void mtl__cell_open_forget_gate(const mtl_cell *c, float bias)
-{
-    mtl_init_rows *rows = &c->b_ih->init_rows;
-    rows->first = (size_t)c->kind->forget * c->units;
-    rows->count = c->units;
-    rows->factor = 1;
-    rows->addend = bias;
-}
-
-/* As PyTorch: all within 1 / sqrt(H). */
-static MTL__RARE void mtl__cell_initial(const mtl_cell *c)
+/* As PyTorch: all within 1 / sqrt(H). forget_bias is added to the forget gate's (Jozefowicz et al. 2015). */
+static MTL__RARE void mtl__cell_initial(const mtl_cell *c, float forget_bias)
 {
     mtl_tensor *const tensors[4] = { c->w_ih, c->w_hh, c->b_ih, c->b_hh };
+    const mtl_init_rows forget = { (size_t)c->kind->forget * c->units, c->units, 1, forget_bias };
     size_t i;
     for (i = 0; i < MTL__COUNT(tensors); i++)
         if (tensors[i]) tensors[i]->initial = MTL__TRAINING ? (float)(1 / sqrt((double)c->units)) : 0;
     c->w_ih->gates = c->kind->gates;
     if (c->w_hh) c->w_hh->gates = c->kind->gates;
+    if (c->b_ih && c->kind->forget) c->b_ih->init_rows = forget;
 }
 
 MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix, const mtl_cell_desc *desc,
@@ -14264,8 +13797,7 @@ MTL_DEF MTL__RARE mtl_cell *mtl_cell_add(mtl_parameters *set, const char *prefix
     if (!of.no_bias && hidden)
         c->b_hh = mtl__cell_tensor(set, prefix, "bias_hh", layer, reverse, rows, 0, err);
     if (mtl__failed(err)) return NULL;
-    mtl__cell_initial(c);
-    if (c->b_ih && c->kind->forget) mtl__cell_open_forget_gate(c, of.forget_bias);
+    mtl__cell_initial(c, of.forget_bias);
     mtl__cell_add_matrices(set, c, err);
     return mtl__failed(err) ? NULL : c;
 }
@@ -14348,15 +13880,14 @@ static void mtl__cell_input_product(mtl__jobs *jobs, const mtl__cell_data *d, co
     p.z = z;
     p.z_block = z_block;
     p.z_row = cell->kind->gates * MTL__BLOCK;
-    mtl__jobs_add_product(jobs, &p, rows);
+    mtl__jobs_add_rows(jobs, mtl__product_forward_part, &p, sizeof p, rows, p.gates * p.units * p.inputs);
 }
 
 /* ---- chunks of steps: a layer's passes follow one another chunk by chunk, while what one leaves is in cache
    for the next ------------------------------------------------------------------------------------------ */
 
 enum {
-    MTL__FORWARD_REALS = 49152,             /* gate values of a chunk of forward: 192 KB, within any
-                                               second-level cache, .. */
+    MTL__FORWARD_REALS = 49152,             /* gate values of a chunk, forward: 192 KB, in any L2 cache, .. */
     MTL__BACKWARD_REALS = 131072,           /* .. and of dz: 512 KB, .. */
     MTL__FORWARD_ROWS = MTL__ROWS,          /* .. but at least so many rows, since each chunk reads the
                                                weights once, and backward .. */
@@ -14370,9 +13901,8 @@ typedef struct mtl__step_chunks {
     mtl__step_chunk *of, whole;             /* [count]; whole: the only one of a dry run */
 } mtl__step_chunks;
 
-/* Cuts the steps of a batch into chunks of at most reals / width rows, or if that is more, of `least` rows
-   (twice as many for a cell with large weights), of one step at least. width: reals of a row. Memory: the
-   run's. */
+/* Cuts a batch's steps into chunks of at most reals / width rows, or if that is more, of `least` rows (twice
+   as many for a cell with large weights), of one step at least. width: reals of a row. Memory: the run's. */
 static void mtl__chunks_init(mtl_run *run, const mtl__cell_data *d, size_t reals, size_t least, size_t width,
                              mtl__step_chunks *chunks)
 {
@@ -14385,12 +13915,10 @@ static void mtl__chunks_init(mtl_run *run, const mtl__cell_data *d, size_t reals
     chunks->of = (mtl__step_chunk *)mtl_run_push(run, p->steps * sizeof *chunks->of);
     chunks->count = 0;
     if (mtl__dry(run) || mtl__failed(run->error)) {
+        const mtl__step_chunk whole = { 0, p->steps, 0, chunks->rows, p->sequences };
         chunks->count = 1;
+        chunks->whole = whole;
         chunks->of = &chunks->whole;
-        chunks->whole.begin = chunks->whole.first = 0;
-        chunks->whole.end = p->steps;
-        chunks->whole.rows = chunks->rows;
-        chunks->whole.sequences = p->sequences;
         return;
     }
     for (t = 0; t < p->steps; t++) {
@@ -14417,8 +13945,7 @@ static size_t mtl__chunk_buffers(const mtl_run *run) { return run->scheduler ? 2
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
-/* Memory of a cell's pass: what backward needs, of all rows, or where none comes one or two chunks of z; c is
-   then the caller's. */
+/* Memory of a cell's pass: what backward needs of all rows, or without one z of chunks; c: the caller's. */
 static void mtl__cell_forward_begin(mtl_run *run, mtl__cell_data *d, const mtl__step_chunks *chunks)
 {
     size_t rows = d->packing->rows, padded = mtl__padded(d->cell->units);
@@ -14464,12 +13991,10 @@ static const mtl__step_chunk *mtl__cell_forward_to(const mtl_run *run, const mtl
 /* ---- rows that are the same: what comes from an embedding needs one input product for each id, however
    often a batch has it ---------------------------------------------------------------------------------- */
 
-#ifndef MTL__SAME_WORK                          /* multiply-adds of a row's product from which on it pays;
-                                                   tests make it small */
+#ifndef MTL__SAME_WORK                          /* multiply-adds of a row from which on it pays; tests: few */
 #define MTL__SAME_WORK 8192
 #endif
-enum { MTL__SAME_ROWS = 8 };                    /* different rows that are kept for each sequence of the
-                                                   batch, at most */
+enum { MTL__SAME_ROWS = 8 };                    /* most different rows kept for each sequence of the batch */
 
 typedef struct mtl__same_rows {
     size_t count;                           /* different rows; 0: each is taken for itself */
@@ -14644,8 +14169,7 @@ typedef struct mtl__layer_back {
     mtl_real *dz[2];                        /* of all rows, where dx is computed later; NULL: of chunks */
 } mtl__layer_back;
 
-/* Weight gradients of the chunk that the pass points to: `gates` slots of dz from `slot` on, against rows of
-   x (or of the state before: source). */
+/* Weight gradients of the pass's chunk: `gates` slots of dz from `slot` on, against x (or states: source). */
 static mtl__product_weights mtl__cell_weights(const mtl__cell_back *back, const mtl__step_chunk *chunk,
                                               size_t slot, size_t gates)
 {
@@ -14707,16 +14231,6 @@ static void mtl__cell_apart_gradient(mtl__jobs *jobs, const mtl__cell_back *back
     p.dw = g->value + cell->kind->joint * cell->units * cell->units;
     p.accumulate = add;
     mtl__jobs_add_weights(jobs, &p);
-}
-
-static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__cell_back *back,
-                                       const mtl__step_chunk *chunk)
-{
-    const mtl_gradient *g = mtl__run_gradient(jobs->run, back->data->cell->w_hh);
-    const int add = g && g->state == MTL_GRAD_DENSE;
-    mtl__cell_input_gradients(jobs, back, chunk);
-    if (back->data->cell->w_hh) mtl__cell_hidden_gradients(jobs, back, chunk);
-    if (mtl__cell_apart(back->data->cell->kind)) mtl__cell_apart_gradient(jobs, back, chunk, add);
 }
 
 static int mtl__has_gradient(const mtl_activation *a) { return a && a->grad_state != MTL_GRAD_NONE; }
@@ -14787,15 +14301,19 @@ static void mtl__cell_back_steps(mtl__jobs *jobs, const mtl__layer_data *layer, 
     mtl__jobs_add_cell(jobs, mtl__cell_backward_part, &layer->back->cells[k].pass, chunk->sequences);
 }
 
-static void mtl__cell_back_weights(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
-                                   const mtl__step_chunk *chunk)
+static void mtl__cell_weight_gradients(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
+                                       const mtl__step_chunk *chunk)
 {
+    const mtl__cell_back *back = &layer->back->cells[k];
+    const mtl_gradient *g = mtl__run_gradient(jobs->run, back->data->cell->w_hh);
+    const int add = g && g->state == MTL_GRAD_DENSE;
     (void)i;
-    mtl__cell_weight_gradients(jobs, &layer->back->cells[k], chunk);
+    mtl__cell_input_gradients(jobs, back, chunk);
+    if (back->data->cell->w_hh) mtl__cell_hidden_gradients(jobs, back, chunk);
+    if (mtl__cell_apart(back->data->cell->kind)) mtl__cell_apart_gradient(jobs, back, chunk, add);
 }
 
-/* dx. Two cells come from opposite ends, so of a chunk's dx that one writes first which meets it first: chunk
-   n-1-i of one is chunk i of the other. */
+/* dx. Two cells come from opposite ends; the first at a chunk assigns it: n-1-i of one is i of the other. */
 static void mtl__cell_back_input(mtl__jobs *jobs, const mtl__layer_data *layer, size_t k, size_t i,
                                  const mtl__step_chunk *chunk)
 {
@@ -14903,7 +14421,7 @@ static void mtl__layers_back_list(mtl__jobs *jobs, const mtl__layers *layers, si
         const mtl__layer_data *layer = layers->of[j];
         if (!gradients) mtl__layer_back_add(jobs, layer, i, mtl__cell_back_steps);
         else if (i > 0) {
-            mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_back_weights);
+            mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_weight_gradients);
             mtl__layer_back_add(jobs, layer, i - 1, mtl__cell_back_input);
         }
     }
@@ -14985,8 +14503,7 @@ static MTL__RARE mtl__layer_data *mtl__layer_make(mtl_run *run, const mtl_cell *
         constant = mtl__cell_is_constant(d);
         y->constant &= constant;
         d->keep = run->tape && !constant;
-        if (has_c && !d->keep) d->c = mtl__run_zeros(run, d->packing->sequences,
-                                                      mtl__padded(d->cell->units));
+        if (has_c && !d->keep) d->c = mtl__run_zeros(run, d->packing->sequences, mtl__padded(d->cell->units));
     }
     return layer;
 }
