@@ -42,7 +42,7 @@ class Conv(nn.Module):
 def turned(x):
     """Rotary positions (Su et al. 2021) of x [heads][steps][d]: columns 2i and 2i + 1 are a complex number."""
     steps, d = x.shape[1:]
-    angles = torch.arange(steps)[:, None] * 10000.0 ** (-torch.arange(0, d, 2) / d)
+    angles = torch.arange(steps)[:, None] * 10000.0 ** (-torch.arange(0, d, 2, dtype=x.dtype) / d)
     pairs = torch.view_as_complex(x.reshape(*x.shape[:2], d // 2, 2)) * torch.polar(torch.ones_like(angles), angles)
     return torch.view_as_real(pairs).flatten(2)
 
