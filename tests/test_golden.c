@@ -460,7 +460,7 @@ static void test_golden_models(void **state)
 static void test_golden_parts(void **state)
 {
     static const struct { const char *file; int cases; } files[] = {
-        { "norms.safetensors", 3 }, { "heads.safetensors", 2 },
+        { "norms.safetensors", 3 }, { "heads.safetensors", 2 }, { "columns.safetensors", 3 },
     };
     size_t i;
     (void)state;

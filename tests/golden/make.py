@@ -372,6 +372,53 @@ def pools_config():
     } | ONE_UPDATE
 
 
+def attention_config():
+    """Two layers without positions, and one with, whose heads are wider than what they read."""
+    return {
+        "inputs": [{"name": "words", "vocabulary": 6, "width": 4, "scale": 2.0}],
+        "columns": [{"name": "plain", "from": ["words"], "kind": "attention", "heads": 2, "layers": 2},
+                    {"name": "turned", "from": ["words"], "kind": "attention", "heads": 3, "head_width": 4, "rotary": True,
+                     "norm_epsilon": 0.001}],
+        "tasks": [{"name": "class", "kind": "class", "level": "step", "classes": 3, "from": ["plain"]},
+                  {"name": "value", "kind": "real", "pool": "mean", "from": ["turned"]}],
+    } | ONE_UPDATE
+
+
+def check_attention(config):
+    """That a layer of the reference without positions is nn.MultiheadAttention, a sum and nn.LayerNorm."""
+    x = random_values(np.random.default_rng(1), 9, 4)
+    column = reference.make_column(config["columns"][0] | {"layers": 1}, 4)
+    layer = column.attention[0]
+    theirs = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+    with torch.no_grad():
+        theirs.load_state_dict({"in_proj_weight": layer["in"].weight, "in_proj_bias": layer["in"].bias,
+                                "out_proj.weight": layer["out"].weight, "out_proj.bias": layer["out"].bias})
+        seen = torch.cat([theirs(part, part, part)[0] for part in torch.split(x, [7, 2])])
+        assert (layer["norm"](x + seen) - column(x, [7, 2])[0]).abs().max() < 1e-12
+
+
+def conv_config():
+    """Windows of several widths, with the padding `same` and causal, with steps apart; the maximum over time (Kim 2014)."""
+    return {
+        "inputs": [{"name": "words", "vocabulary": 6, "width": 3, "scale": 2.0}],
+        "columns": [{"name": "same", "from": ["words"], "kind": "conv", "hidden": 3, "layers": 2, "widths": [2, 3], "dilation": 2},
+                    {"name": "causal", "from": ["words"], "kind": "conv", "hidden": 3, "layers": 2, "widths": [3], "dilation": 3,
+                     "causal": True},
+                    {"name": "kim", "from": ["words"], "kind": "conv", "hidden": 3, "widths": [2, 3, 4]}],
+        "tasks": [{"name": "tags", "kind": "class", "level": "step", "classes": 3, "from": ["same", "causal"]},
+                  {"name": "class", "kind": "class", "classes": 3, "pool": "max", "from": ["kim"]}],
+    } | ONE_UPDATE
+
+
+def mingru_config():
+    return {
+        "inputs": [{"name": "x", "features": 3}],
+        "columns": [{"name": "encoder", "from": ["x"], "cell": "mingru", "hidden": 3, "layers": 2, "bidirectional": True}],
+        "tasks": [{"name": "class", "kind": "class", "classes": 3, "from": ["encoder"]},
+                  {"name": "value", "kind": "real", "level": "step", "from": ["encoder"]}],
+    } | ONE_UPDATE
+
+
 # Of each file its cases: what they are, and the lengths of the sequences of each micro-batch. A case of another's weights and
 # data names it.
 Case = namedtuple("Case", "config lengths share", defaults=[None])
@@ -384,6 +431,11 @@ PARTS = {
     "heads": {
         "activations": Case(activations_config(), [[4, 2]]),
         "pools": Case(pools_config(), [RAGGED]),
+    },
+    "columns": {
+        "attention": Case(attention_config(), [[4, 18, 1]]),
+        "conv": Case(conv_config(), [[2, 9, 1, 4]]),
+        "mingru": Case(mingru_config(), [RAGGED]),
     },
 }
 
@@ -413,6 +465,7 @@ def float_error(of, seed):
 def make_parts(name):
     """Sums that cancel nobody computes in float: such a case is drawn again. It goes by its name, so that a new case changes
     no other."""
+    check_attention(attention_config())
     made, seeds = [], {}
     for case, of in PARTS[name].items():
         first = zlib.crc32(case.encode())
