@@ -461,6 +461,7 @@ static void test_golden_parts(void **state)
 {
     static const struct { const char *file; int cases; } files[] = {
         { "norms.safetensors", 3 }, { "heads.safetensors", 2 }, { "columns.safetensors", 3 },
+        { "kinds.safetensors", 2 }, { "characters.safetensors", 1 },
     };
     size_t i;
     (void)state;

@@ -419,6 +419,43 @@ def mingru_config():
     } | ONE_UPDATE
 
 
+def kinds_config():
+    """Kinds of task straight on the features."""
+    weights = [0.5, 2.0, 1.0, 1.5]
+    kinds = {
+        "stars_some": {"kind": "ordinal", "classes": 4},
+        "stars_weighted": {"kind": "ordinal", "classes": 4, "class_weights": weights, "hidden": [3]},
+        "soft_stars": {"kind": "ordinal", "classes": 4, "class_weights": weights},
+        "counts_some": {"kind": "count", "weight": 0.5},
+        "counts_scaled": {"kind": "count", "width": 2, "mean": [0, 0], "deviation": [2.5, 0.5]},
+        "topics_weighted_some": {"kind": "multi", "classes": 4, "class_weights": weights},
+    }
+    tasks = [{"name": name, "level": "step", "from": ["x"]} | fields for name, fields in kinds.items()]
+    return {"inputs": [{"name": "x", "features": 3}], "columns": [], "tasks": tasks} | ONE_UPDATE
+
+
+def lm_config():
+    """Language models: both directions with an output of their own and with the words' embeddings, which `scale` is no part
+    of, and forwards over all words; the others tell some apart."""
+    lm = {"kind": "lm", "level": "step", "classes": 6}
+    return {
+        "inputs": [{"name": "words", "vocabulary": 8, "width": 3, "scale": 1.5}],
+        "columns": [{"name": "both", "from": ["words"], "cell": "gru", "hidden": 2, "bidirectional": True},
+                    {"name": "ahead", "from": ["words"], "kind": "conv", "hidden": 3, "widths": [2], "causal": True}],
+        "tasks": [{"name": "untied", "from": ["both"]} | lm, {"name": "tied", "from": ["both"], "tied": True, "weight": 0.5} | lm,
+                  {"name": "forwards", "from": ["ahead"]} | lm | {"classes": 8}],
+    } | ONE_UPDATE
+
+
+def characters_config():
+    """Words by filters, of which some are wider than a word, and by cells."""
+    spellers = {"cnn": {"widths": [2, 3, 5], "filters": 2}, "gru": {"hidden": 2}, "lstm": {"hidden": 2}}
+    inputs = [{"name": name, "kind": "characters", "vocabulary": 5, "character_width": 3, "speller": name} | fields
+              for name, fields in spellers.items()]
+    tasks = [{"name": "class", "kind": "class", "level": "step", "classes": 3, "from": list(spellers)}]
+    return {"inputs": inputs, "columns": [], "tasks": tasks} | ONE_UPDATE
+
+
 # Of each file its cases: what they are, and the lengths of the sequences of each micro-batch. A case of another's weights and
 # data names it.
 Case = namedtuple("Case", "config lengths share", defaults=[None])
@@ -436,6 +473,13 @@ PARTS = {
         "attention": Case(attention_config(), [[4, 18, 1]]),
         "conv": Case(conv_config(), [[2, 9, 1, 4]]),
         "mingru": Case(mingru_config(), [RAGGED]),
+    },
+    "kinds": {
+        "kinds": Case(kinds_config(), [[6, 1, 5]]),
+        "lm": Case(lm_config(), [[4, 1, 2, 7]]),
+    },
+    "characters": {
+        "characters": Case(characters_config(), [[4, 1, 3]]),
     },
 }
 
