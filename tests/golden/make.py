@@ -365,7 +365,8 @@ def activations_config():
 
 def pools_config():
     """Every pool with scores, one of them beside another pool."""
-    pools = {"attention": {}, "additive": {"pool_width": 2}, "dot": {}, "beside": {"pool": "additive", "pool_beside": "max"}}
+    pools = {"attention": {}, "additive": {"pool_width": 2}, "dot": {},
+             "beside": {"pool": "additive", "pool_beside": "max"}}
     return {
         "inputs": [{"name": "words", "vocabulary": 7, "width": 4, "scale": 4.0}], "columns": [],
         "tasks": [{"name": name, "kind": "real", "from": ["words"], "pool": name} | fields for name, fields in pools.items()],
@@ -503,7 +504,8 @@ def float_error(of, seed):
     in_float = copy.deepcopy(model).float()
     _, wanted, _ = reference.train(model, data)
     _, got, _ = reference.train(in_float, [[as_float(batch) for batch in batches] for batches in data])
-    return max(float((got[k] - v).abs().max() / v.abs().max()) for k, v in wanted.items() if without_rounding(v.numpy()).any())
+    there = [(got[k], v) for k, v in wanted.items() if without_rounding(v.numpy()).any()]
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in there)
 
 
 def make_parts(name):

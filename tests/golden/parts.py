@@ -24,18 +24,19 @@ class Conv(nn.Module):
         self.width = inputs
 
     def window(self, x, k, of, apart):
-        """x: [1][inputs][T] of one sequence."""
-        weight = of.weight.reshape(len(of.weight), k, -1).transpose(1, 2)
+        """x: [T][inputs] of one sequence."""
+        weight, x = of.weight.reshape(len(of.weight), k, -1).transpose(1, 2), x.T
         if self.causal:
-            return F.conv1d(F.pad(x, ((k - 1) * apart, 0)), weight, of.bias, dilation=apart)
-        return F.conv1d(x, weight, of.bias, dilation=apart, padding="same")
+            return F.conv1d(F.pad(x, ((k - 1) * apart, 0)), weight, of.bias, dilation=apart).T
+        return F.conv1d(x, weight, of.bias, dilation=apart, padding="same").T
+
+    def beside(self, x, windows, apart):
+        return torch.cat([self.window(x, k, of, apart) for k, of in zip(self.widths, windows.values())], 1)
 
     def forward(self, rows, lengths, state=None):
         for layer, windows in enumerate(self.children()):
-            sequences = [x.T[None] for x in torch.split(rows, lengths)]
-            found = [torch.cat([self.window(x, k, of, self.dilation ** layer) for k, of in zip(self.widths, windows.values())], 1)
-                     for x in sequences]
-            rows = torch.relu(torch.cat(found, 2)[0].T)
+            apart = self.dilation ** layer
+            rows = torch.relu(torch.cat([self.beside(x, windows, apart) for x in torch.split(rows, lengths)]))
         return rows, None
 
 
@@ -156,7 +157,8 @@ class Words(nn.Module):
         super().__init__()
         self.ways, self.tied = ["", "_reverse"][:ways], task.get("tied")
         for way in self.ways:
-            self.add_module("output" + way, Bias(task["classes"]) if self.tied else nn.Linear(inputs // ways, task["classes"]))
+            output = Bias(task["classes"]) if self.tied else nn.Linear(inputs // ways, task["classes"])
+            self.add_module("output" + way, output)
             if self.tied:
                 self.add_module("project" + way, nn.Linear(inputs // ways, embedding))
 

@@ -686,10 +686,12 @@ def answers(model, batch):
 
 
 def answer(task, x, target):
-    mean, deviation = (torch.as_tensor(task.get(key, start), dtype=x.dtype) for key, start in (("mean", 0), ("deviation", 1)))
+    mean, deviation = torch.as_tensor(task.get("mean", 0.0)), torch.as_tensor(task.get("deviation", 1.0))
     if task["kind"] == "lm":
         p = torch.log_softmax(x, 1).gather(1, target.clamp(min=0)[:, None])[:, 0]
         return torch.where(target >= 0, p, torch.nan)
     if task["kind"] in CLASSES:
         return torch.softmax(x, 1)
-    return {"multi": torch.sigmoid, "real": lambda x: x * deviation + mean, "count": lambda x: x.exp() * deviation}[task["kind"]](x)
+    if task["kind"] == "multi":
+        return torch.sigmoid(x)
+    return x.exp() * deviation if task["kind"] == "count" else x * deviation + mean
