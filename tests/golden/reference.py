@@ -215,9 +215,11 @@ class Head(nn.Module):
         self.cuts = nn.Parameter(torch.zeros(task["classes"] - 1)) if task["kind"] == "ordinal" else None
         self.output = nn.Linear(widths[-1], 1 if task["kind"] == "ordinal" else outputs_of(task))
 
-    def pool(self, rows, lengths, reverse):
-        return torch.cat([pool(rows, lengths, kind, reverse) if kind in ("last", "mean", "max")
-                          else self.attention(rows, lengths) for kind in self.pools], 1)
+    def pool(self, rows, lengths, reverse, before):
+        """Pools side by side, and what they leave; those with scores begin anew with each batch here."""
+        pooled = [pool_on(rows, lengths, kind, reverse, before and before[i]) if kind in ("last", "mean", "max")
+                  else (self.attention(rows, lengths), None) for i, kind in enumerate(self.pools)]
+        return torch.cat([y for y, _ in pooled], 1), [left for _, left in pooled]
 
     def normalised(self, norm, x, asked):
         return x.index_put((asked,), norm(x[asked])) if self.training else norm(x)
@@ -251,6 +253,16 @@ def pool(rows, lengths, kind, reverse):
     if kind == "max":
         return torch.stack([p.max(0).values for p in parts])
     return torch.stack([torch.where(reverse, p[0], p[-1]) for p in parts])
+
+
+def pool_on(rows, lengths, kind, reverse, before):
+    """A pool, and what it leaves for the next batch: (y, steps). before: what the batch before has left, or None."""
+    y, steps = pool(rows, lengths, kind, reverse), torch.as_tensor(lengths, dtype=rows.dtype)[:, None]
+    if before is not None and kind != "last":
+        old, gone = before
+        y = torch.maximum(y, old) if kind == "max" else (gone * old + steps * y) / (gone + steps)
+        steps = steps + gone
+    return y, (y.detach(), steps)
 
 
 def labelled(target):
@@ -390,7 +402,7 @@ class Model(nn.Module):
         return self.parts[i["name"]]["norm"](rows) if i.get("batch_norm") else rows
 
     def forward(self, batch, states=None):
-        """Outputs of every task's head, and each column's final states. states: what an earlier call returned."""
+        """Outputs of every task's head, and each column's final states and pool's. states: what an earlier call returned."""
         lengths = list(batch["lengths"])
         spellings = batch.get("spellings", {})
         rows = {i["name"]: self.read_input(i, batch["inputs"][i["name"]], spellings.get(i["name"]))
@@ -400,15 +412,17 @@ class Model(nn.Module):
             x = torch.cat([rows[n] for n in c["from"]], 1)
             rows[c["name"]], final[c["name"]] = self.parts[c["name"]](x, lengths, states and states[c["name"]])
         for t in self.config["tasks"]:
-            outputs[t["name"]] = self.answer(t, torch.cat([rows[n] for n in t["from"]], 1), batch, lengths)
+            x = torch.cat([rows[n] for n in t["from"]], 1)
+            if t.get("level", "sequence") == "sequence":
+                before = states and states[t["name"]]
+                x, final[t["name"]] = self.parts[t["name"]].pool(x, lengths, self.reverse(t["from"]), before)
+            outputs[t["name"]] = self.answer(t, x, batch)
         return outputs, final
 
-    def answer(self, t, x, batch, lengths):
+    def answer(self, t, x, batch):
         head, target = self.parts[t["name"]], self.target(t, batch)
         if t["kind"] == "lm":
             return head(x, self.parts[self.words()["name"]].weight)
-        if t.get("level", "sequence") == "sequence":
-            x = head.pool(x, lengths, self.reverse(t["from"]))
         return head(x, None if target is None else labelled(target))
 
     def losses(self, batches, states=None):
@@ -527,7 +541,7 @@ class Trainer:
         """Losses and gradients, which are left in the parameters; the weights stay."""
         self.optimizer.zero_grad(set_to_none=True)
         losses, final = self.model.losses(batches, self.states)
-        self.final = [{c["name"]: carried(c, f[c["name"]]) for c in self.model.config["columns"]} for f in final]
+        self.final = [f | {c["name"]: carried(c, f[c["name"]]) for c in self.model.config["columns"]} for f in final]
         weighted = self.model.config["tasks"] + self.model.config.get("penalties", [])
         weights = {t["name"]: setting(t, "weight", 1) for t in weighted}
         losses = {name: (loss, weights[name] * loss) for name, loss in losses.items()}
