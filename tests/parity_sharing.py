@@ -200,7 +200,8 @@ class Pass:
     def task(self, desc):
         tap, x = self.model.taps[desc["name"]], self.mixed(desc)
         if tap.level != head_level(desc):
-            x = reference.pool(x, self.lengths, desc.get("pool", "last"), tap.reverse)
+            before = self.states and self.states.get(desc["name"])
+            x, self.final[desc["name"]] = reference.pool_on(x, self.lengths, desc.get("pool", "last"), tap.reverse, before)
         return self.model.parts[desc["name"]](x)
 
     def mixed(self, desc):

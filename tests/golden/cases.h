@@ -405,6 +405,25 @@ static mtl_model *case_model(case_setup *c, mtl_error *err)
     return NULL;
 }
 
+/* Words as their characters, NAME.begins and NAME.characters; NULL when there are none of that name. */
+static const mtl_spellings *case_spellings(case_setup *c, const char *name)
+{
+    char full[192];
+    mtl_spellings *all;
+    const int *begins;
+    size_t *to, i;
+    snprintf(full, sizeof full, "%.150s.begins", name);
+    begins = case_ints(c, full);
+    if (!begins) return NULL;
+    all = (mtl_spellings *)mtl_arena_push(&c->file->arena, sizeof *all);
+    all->count = case_find(c, full)->count - 1;
+    all->begins = to = (size_t *)mtl_arena_push(&c->file->arena, (all->count + 1) * sizeof *to);
+    for (i = 0; i <= all->count; i++) to[i] = (size_t)begins[i];
+    snprintf(full, sizeof full, "%.150s.characters", name);
+    all->characters = case_ints(c, full);
+    return all;
+}
+
 /* Micro-batch `number` of update data `data`. Its arrays are in the file's arena. */
 static void case_batch(case_setup *c, int data, int number, mtl_batch *batch, mtl_error *err)
 {
@@ -430,6 +449,7 @@ static void case_batch(case_setup *c, int data, int number, mtl_batch *batch, mt
         inputs[i].ids = case_ints(c, name);
         snprintf(name, sizeof name, "data%d.%d.%s", data, number, c->inputs[i].name);
         inputs[i].rows = case_reals_of(c, name, "rows", err);
+        inputs[i].spellings = case_spellings(c, name);
     }
     for (i = 0; i < c->model.task_count; i++) {
         snprintf(name, sizeof name, "data%d.%d.%s.labels", data, number, c->tasks[i].name);

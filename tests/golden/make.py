@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes the fixtures beside this script: what PyTorch computes for small problems, in float64.
 
-    pip install torch==2.13.0 numpy safetensors && python tests/golden/make.py
+    pip install torch==2.13.0 numpy safetensors && python tests/golden/make.py [FILE...]
 
+FILE: which of them, such as norms; else all. Another processor may make other last bits.
 Every file is a safetensors file whose metadata has one text, "cases": for each case a line `case NAME`, then a line per desc
 (reference.py). The tensors of a case are called NAME/tensor; `share=OTHER` means that those which are not there are OTHER's.
 Inputs, weights and targets are exact in float32; results are float64, so that both builds of the header are tested.
@@ -10,12 +11,18 @@ Inputs, weights and targets are exact in float32; results are float64, so that b
     cells.safetensors        one recurrent stack or linear layer: x, h0, c0 -> y, h_n, c_n; the loss is the sum of each of
                              the outputs times the tensor of the same name + ".grad"; gradients of everything
     models.safetensors       whole models: losses and gradients of one update
+    norms, .. .safetensors   whole models of the parts that their names say: the same of one update, or the parameters that
+                             several end in; answers by the first weights, or these
     optimisers.safetensors   50 updates: losses, gradient norms and learning rates of each, the parameters at the end
     state_dict.safetensors   no cases: what a PyTorch user saves of a tagger
     tagger.safetensors       an input of that tagger and the probabilities that it gives
 """
+import copy
+import itertools
 import pathlib
 import sys
+import zlib
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -143,6 +150,10 @@ def distributions(generator, items, classes, missing=0.0):
 def target(generator, task, batch_rows, sequences):
     items = batch_rows if task.get("level") == "step" else sequences
     missing = 0.3 if task["name"].endswith("some") else 0.0
+    if task["kind"] == "count":
+        counts = torch.as_tensor(generator.poisson(2.0, (items, task.get("width", 1))).astype(np.float64))
+        counts[torch.as_tensor(generator.random(items) < missing)] = float("nan")
+        return counts
     if task["kind"] == "real":
         return reals(generator, items, task.get("width", 1), missing)
     if task["kind"] == "multi":
@@ -152,28 +163,43 @@ def target(generator, task, batch_rows, sequences):
     return make(generator, items, task["classes"], missing)
 
 
+def words(generator, vocabulary):
+    """Of no character to seven."""
+    return [[int(c) for c in generator.integers(0, vocabulary, n)] for n in (4, 1, 7, 0, 2)]
+
+
 def batch_of(generator, config, lengths):
     rows = sum(lengths)
-    inputs = {i["name"]: torch.as_tensor(generator.integers(0, i["vocabulary"], rows)) if "vocabulary" in i
+    spelled = {i["name"]: words(generator, i["vocabulary"]) for i in config["inputs"] if i.get("kind") == "characters"}
+    ids = {i["name"]: len(spelled.get(i["name"], ())) or i.get("vocabulary") for i in config["inputs"]}
+    inputs = {i["name"]: torch.as_tensor(generator.integers(0, ids[i["name"]], rows)) if ids[i["name"]]
               else random_values(generator, rows, i["features"]) for i in config["inputs"]}
-    return {"lengths": lengths, "inputs": inputs,
-            "targets": {t["name"]: target(generator, t, rows, len(lengths)) for t in config["tasks"]}}
+    return {"lengths": lengths, "inputs": inputs, "spellings": spelled,
+            "targets": {t["name"]: target(generator, t, rows, len(lengths)) for t in config["tasks"] if t["kind"] != "lm"}}
 
 
-def model_case(name, config, data, generator, share=None):
+def without_rounding(gradient):
+    """Zeros where a gradient is what rounding left of one: of a bias below batch normalisation."""
+    return gradient if np.abs(gradient).max() > 1e-13 else np.zeros_like(gradient)
+
+
+def model_case(name, config, data, generator, share=None, answers=False):
     """One training. With `share`, weights and data are those of another case, whose tensors are not written again."""
     model = reference.Model(config)
     reference.randomise(model, share[1] if share else generator)
     tensors = reference.problem_tensors(model, data)
+    answered = reference.answers(model, data[0][0]) if answers else {}
     steps, gradients, final = reference.train(model, data)
     if share:
         tensors = {}
     if config["run"]["updates"] == 1:
-        tensors |= {f"grad.{k}": v.numpy() for k, v in gradients.items()}
+        tensors |= {f"grad.{k}": without_rounding(v.numpy()) for k, v in gradients.items()}
         tensors["task_losses"] = np.array([steps[0]["task_loss"].get(t["name"], 0.0) for t in config["tasks"]])
     else:
         tensors |= {f"final.{k}": v.numpy() for k, v in final.items()}
         tensors["lr"] = np.array([s["lr"] for s in steps])
+        answered = reference.answers(model, data[0][0]) if answers else {}
+    tensors |= {f"answer.{k}": v.numpy() for k, v in answered.items()}
     tensors["losses"] = np.array([s["loss"] for s in steps])
     tensors["norms"] = np.array([s["grad_norm"] for s in steps])
     text = reference.config_text(name, config, **({"share": share[0]} if share else {}))
@@ -304,6 +330,198 @@ def make_models():
     save("models", [text for text, _ in cases], {k: v for _, tensors in cases for k, v in tensors.items()})
 
 
+# ---- models of parts -----------------------------------------------------------------------------------------------------
+
+
+def norms_config():
+    """Layer norms wherever a column has them, around cells of both directions."""
+    return {
+        "inputs": [{"name": "x", "features": 3}],
+        "columns": [{"name": "encoder", "from": ["x"], "cell": "gru", "hidden": 2, "layers": 2, "bidirectional": True,
+                     "norm_input": True, "norm_between": True, "norm_output": True, "norm_epsilon": 0.001, "residual": True}],
+        "tasks": [{"name": "class", "kind": "class", "classes": 3, "from": ["encoder"]},
+                  {"name": "value", "kind": "real", "level": "step", "from": ["encoder"]}],
+    } | ONE_UPDATE
+
+
+def batch_norm_config(updates):
+    """Of standardised features, and of the rows of a head that have labels; two micro-batches, each by itself."""
+    return {
+        "inputs": [{"name": "x", "features": 2, "batch_norm": True, "mean": [0.5, -1.0], "deviation": [2.0, 0.5]}],
+        "columns": [{"name": "encoder", "from": ["x"], "cell": "gru", "hidden": 3}],
+        "tasks": [{"name": "steps_some", "kind": "class", "level": "step", "classes": 3, "from": ["encoder"], "hidden": [4, 2],
+                   "activation": "tanh", "batch_norm": True},
+                  {"name": "value", "kind": "real", "from": ["encoder"], "hidden": [3], "activation": "tanh",
+                   "batch_norm": True}],
+    } | ONE_UPDATE | {"run": {"updates": updates, "data": 1, "batches": 2}}
+
+
+def activations_config():
+    """The dense layers' activations that cells have not, straight on the features."""
+    tasks = [{"name": name, "kind": "real", "level": "step", "from": ["x"], "hidden": [5, 3], "activation": name}
+             for name in ("gelu", "silu")]
+    return {"inputs": [{"name": "x", "features": 4}], "columns": [], "tasks": tasks} | ONE_UPDATE
+
+
+def pools_config():
+    """Every pool with scores, one of them beside another pool."""
+    pools = {"attention": {}, "additive": {"pool_width": 2}, "dot": {},
+             "beside": {"pool": "additive", "pool_beside": "max"}}
+    return {
+        "inputs": [{"name": "words", "vocabulary": 7, "width": 4, "scale": 4.0}], "columns": [],
+        "tasks": [{"name": name, "kind": "real", "from": ["words"], "pool": name} | fields for name, fields in pools.items()],
+    } | ONE_UPDATE
+
+
+def attention_config():
+    """Two layers without positions, and one with, whose heads are wider than what they read."""
+    return {
+        "inputs": [{"name": "words", "vocabulary": 6, "width": 4, "scale": 2.0}],
+        "columns": [{"name": "plain", "from": ["words"], "kind": "attention", "heads": 2, "layers": 2},
+                    {"name": "turned", "from": ["words"], "kind": "attention", "heads": 3, "head_width": 4, "rotary": True,
+                     "norm_epsilon": 0.001}],
+        "tasks": [{"name": "class", "kind": "class", "level": "step", "classes": 3, "from": ["plain"]},
+                  {"name": "value", "kind": "real", "pool": "mean", "from": ["turned"]}],
+    } | ONE_UPDATE
+
+
+def check_attention(config):
+    """That a layer of the reference without positions is nn.MultiheadAttention, a sum and nn.LayerNorm."""
+    x = random_values(np.random.default_rng(1), 9, 4)
+    column = reference.make_column(config["columns"][0] | {"layers": 1}, 4)
+    layer = column.attention[0]
+    theirs = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+    with torch.no_grad():
+        theirs.load_state_dict({"in_proj_weight": layer["in"].weight, "in_proj_bias": layer["in"].bias,
+                                "out_proj.weight": layer["out"].weight, "out_proj.bias": layer["out"].bias})
+        seen = torch.cat([theirs(part, part, part)[0] for part in torch.split(x, [7, 2])])
+        assert (layer["norm"](x + seen) - column(x, [7, 2])[0]).abs().max() < 1e-12
+
+
+def conv_config():
+    """Windows of several widths, with the padding `same` and causal, with steps apart; the maximum over time (Kim 2014)."""
+    return {
+        "inputs": [{"name": "words", "vocabulary": 6, "width": 3, "scale": 2.0}],
+        "columns": [{"name": "same", "from": ["words"], "kind": "conv", "hidden": 3, "layers": 2, "widths": [2, 3], "dilation": 2},
+                    {"name": "causal", "from": ["words"], "kind": "conv", "hidden": 3, "layers": 2, "widths": [3], "dilation": 3,
+                     "causal": True},
+                    {"name": "kim", "from": ["words"], "kind": "conv", "hidden": 3, "widths": [2, 3, 4]}],
+        "tasks": [{"name": "tags", "kind": "class", "level": "step", "classes": 3, "from": ["same", "causal"]},
+                  {"name": "class", "kind": "class", "classes": 3, "pool": "max", "from": ["kim"]}],
+    } | ONE_UPDATE
+
+
+def mingru_config():
+    return {
+        "inputs": [{"name": "x", "features": 3}],
+        "columns": [{"name": "encoder", "from": ["x"], "cell": "mingru", "hidden": 3, "layers": 2, "bidirectional": True}],
+        "tasks": [{"name": "class", "kind": "class", "classes": 3, "from": ["encoder"]},
+                  {"name": "value", "kind": "real", "level": "step", "from": ["encoder"]}],
+    } | ONE_UPDATE
+
+
+def kinds_config():
+    """Kinds of task straight on the features."""
+    weights = [0.5, 2.0, 1.0, 1.5]
+    kinds = {
+        "stars_some": {"kind": "ordinal", "classes": 4},
+        "stars_weighted": {"kind": "ordinal", "classes": 4, "class_weights": weights, "hidden": [3]},
+        "soft_stars": {"kind": "ordinal", "classes": 4, "class_weights": weights},
+        "counts_some": {"kind": "count", "weight": 0.5},
+        "counts_scaled": {"kind": "count", "width": 2, "mean": [0, 0], "deviation": [2.5, 0.5]},
+        "topics_weighted_some": {"kind": "multi", "classes": 4, "class_weights": weights},
+    }
+    tasks = [{"name": name, "level": "step", "from": ["x"]} | fields for name, fields in kinds.items()]
+    return {"inputs": [{"name": "x", "features": 3}], "columns": [], "tasks": tasks} | ONE_UPDATE
+
+
+def lm_config():
+    """Language models: both directions with an output of their own and with the words' embeddings, which `scale` is no part
+    of, and forwards over all words; the others tell some apart."""
+    lm = {"kind": "lm", "level": "step", "classes": 6}
+    return {
+        "inputs": [{"name": "words", "vocabulary": 8, "width": 3, "scale": 1.5}],
+        "columns": [{"name": "both", "from": ["words"], "cell": "gru", "hidden": 2, "bidirectional": True},
+                    {"name": "ahead", "from": ["words"], "kind": "conv", "hidden": 3, "widths": [2], "causal": True}],
+        "tasks": [{"name": "untied", "from": ["both"]} | lm, {"name": "tied", "from": ["both"], "tied": True, "weight": 0.5} | lm,
+                  {"name": "forwards", "from": ["ahead"]} | lm | {"classes": 8}],
+    } | ONE_UPDATE
+
+
+def characters_config():
+    """Words by filters, of which some are wider than a word, and by cells."""
+    spellers = {"cnn": {"widths": [2, 3, 5], "filters": 2}, "gru": {"hidden": 2}, "lstm": {"hidden": 2}}
+    inputs = [{"name": name, "kind": "characters", "vocabulary": 5, "character_width": 3, "speller": name} | fields
+              for name, fields in spellers.items()]
+    tasks = [{"name": "class", "kind": "class", "level": "step", "classes": 3, "from": list(spellers)}]
+    return {"inputs": inputs, "columns": [], "tasks": tasks} | ONE_UPDATE
+
+
+# Of each file its cases: what they are, and the lengths of the sequences of each micro-batch. A case of another's weights and
+# data names it.
+Case = namedtuple("Case", "config lengths share", defaults=[None])
+PARTS = {
+    "norms": {
+        "layer_norm": Case(norms_config(), [RAGGED]),
+        "batch_norm": Case(batch_norm_config(1), [[3, 1, 2, 2, 1], [1, 2, 3, 1]]),
+        "batch_norm_running": Case(batch_norm_config(4), [[3, 1, 2, 2, 1], [1, 2, 3, 1]], "batch_norm"),
+    },
+    "heads": {
+        "activations": Case(activations_config(), [[4, 2]]),
+        "pools": Case(pools_config(), [RAGGED]),
+    },
+    "columns": {
+        "attention": Case(attention_config(), [[4, 18, 1]]),
+        "conv": Case(conv_config(), [[2, 9, 1, 4]]),
+        "mingru": Case(mingru_config(), [RAGGED]),
+    },
+    "kinds": {
+        "kinds": Case(kinds_config(), [[6, 1, 5]]),
+        "lm": Case(lm_config(), [[4, 1, 2, 7]]),
+    },
+    "characters": {
+        "characters": Case(characters_config(), [[4, 1, 3]]),
+    },
+}
+
+
+def drawn(of, seed):
+    g = np.random.default_rng(seed)
+    return [[batch_of(g, of.config, lengths) for lengths in of.lengths]], g
+
+
+def as_float(batch):
+    def single(tensors):
+        return {k: v.float() if v.dtype == torch.float64 else v for k, v in tensors.items()}
+    return batch | {"inputs": single(batch["inputs"]), "targets": single(batch["targets"])}
+
+
+def float_error(of, seed):
+    """How far gradients of PyTorch's float32 are from those of float64, as tests/test_golden.c measures it."""
+    data, g = drawn(of, seed)
+    model = reference.Model(of.config)
+    reference.randomise(model, g)
+    in_float = copy.deepcopy(model).float()
+    _, wanted, _ = reference.train(model, data)
+    _, got, _ = reference.train(in_float, [[as_float(batch) for batch in batches] for batches in data])
+    there = [(got[k], v) for k, v in wanted.items() if without_rounding(v.numpy()).any()]
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in there)
+
+
+def make_parts(name):
+    """Sums that cancel nobody computes in float: such a case is drawn again. It goes by its name, so that a new case changes
+    no other."""
+    check_attention(attention_config())
+    made, seeds = [], {}
+    for case, of in PARTS[name].items():
+        first = zlib.crc32(case.encode())
+        seeds[case] = seeds.get(of.share) or next(s for s in itertools.count(first) if float_error(of, s) < 1e-6)
+        data, g = drawn(of, seeds[case])
+        share = (of.share, g) if of.share else None
+        made.append(model_case(case, of.config, data, g, share, answers=True))
+    save(name, [text for text, _ in made], {k: v for _, tensors in made for k, v in tensors.items()})
+
+
 # ---- optimisers -------------------------------------------------------------------------------------------------------------
 
 OPTIMISERS = {
@@ -389,7 +607,6 @@ def make_tagger():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    make_cells()
-    make_models()
-    make_optimisers()
-    make_tagger()
+    files = {"cells": make_cells, "models": make_models, "optimisers": make_optimisers, "tagger": make_tagger}
+    for name in sys.argv[1:] or [*files, *PARTS]:
+        files[name]() if name in files else make_parts(name)

@@ -2,10 +2,12 @@
 
 A model is described by a dictionary with the fields of the C descs under their names:
 
-    inputs   [{name, vocabulary, width, scale, padding_zero} or {name, features, mean, deviation}]
-    columns  [{name, from, cell, hidden, layers, bidirectional, activation, reset, no_bias}]
-    tasks    [{name, from, kind, level, classes or width, weight, loss, huber_delta, label_smoothing, pool, hidden,
-               activation, class_weights, evaluate_only, mean, deviation}]
+    inputs   [{name, vocabulary, width, scale, padding_zero}, {name, features, mean, deviation, batch_norm} or
+              {name, kind: characters, vocabulary, character_width, widths and filters, or speller and hidden}]
+    columns  [{name, from, cell, hidden, layers, bidirectional, activation, reset, no_bias, norm_input, norm_between,
+               norm_output, norm_epsilon, residual}, or of the kinds conv and attention (parts.py) with their fields]
+    tasks    [{name, from, kind, level, classes or width, weight, loss, huber_delta, label_smoothing, pool, pool_beside,
+               pool_width, hidden, activation, batch_norm, class_weights, evaluate_only, mean, deviation, tied}]
     trainer  {optimizer, lr, momentum, ..., clip_norm, clip_value}
     freeze   [prefix, ...]            rate {prefix: factor}
     run      {updates, data, batches, carry}: how many updates, over how many different data (then from the first again), each
@@ -16,11 +18,13 @@ Mixes of other kinds, penalties and sharing presets are those of tests/parity_sh
 lists: penalties; encoders (of a plain description, at most one), shares (the preset, at most one), edits (of its parts).
 
 A batch is ragged, as in C: {"lengths": [B], "inputs": {name: ids [N] or rows [N][features]}, "targets": {task: ...}}, all
-steps of all sequences end to end. Targets: int64 labels (-1: missing), float values (NaN: missing), or distributions.
+steps of all sequences end to end. Targets: int64 labels (-1: missing), float values (NaN: missing), or distributions. Inputs
+of characters are ids of words, which "spellings" has: {name: [[character, ...], ...]}.
 
 Parameters have the names that mtl_rnn.h gives them, which are PyTorch's: words.weight, encoder.weight_ih_l0_reverse,
 intent.hidden.0.weight, intent.output.bias.
 """
+import re
 import warnings
 
 import numpy as np
@@ -29,7 +33,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
+import parts
+
+ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "gelu": F.gelu,
+               "silu": F.silu}
 
 
 # Numbers of the C descs are floats. In these fields they mean the decimal number that was written, 0.999; in all others the
@@ -74,23 +81,39 @@ class TorchColumn(nn.Module):
         return ragged(pad_packed_sequence(output, batch_first=True)[0], lengths), state
 
 
+class MinGruTensors(nn.Module):
+    """Those of minGRU, under the names that nn.GRU has for its own."""
+
+    def __init__(self, inputs, hidden, layers, bias, bidirectional):
+        super().__init__()
+        ends = ["", "_reverse"] if bidirectional else [""]
+        for layer in range(layers):
+            for end in ends:
+                self.register_parameter(f"weight_ih_l{layer}{end}", nn.Parameter(torch.zeros(2 * hidden, inputs)))
+                self.register_parameter(f"bias_ih_l{layer}{end}", nn.Parameter(torch.zeros(2 * hidden)))
+            inputs = len(ends) * hidden
+
+
 class LoopColumn(nn.Module):
     """The cells that PyTorch lacks, one sequence and one step at a time: RNN with any activation, GRU with the reset gate
-    before the hidden product (Cho et al. 2014)."""
+    before the hidden product (Cho et al. 2014), minGRU (Feng et al. 2024)."""
 
     def __init__(self, kind, inputs, hidden, layers, directions, bias, activation):
         super().__init__()
-        net = {"rnn": nn.RNN, "gru": nn.GRU}[kind]
+        net = {"rnn": nn.RNN, "gru": nn.GRU, "mingru": MinGruTensors}[kind]
         self.net = net(inputs, hidden, layers, bias=bias, bidirectional=directions == 2)    # only for its parameters
         self.kind, self.hidden, self.layers, self.directions = kind, hidden, layers, directions
         self.activation = ACTIVATIONS[activation]
 
     def step(self, x, h, end):
         """x: [G * H], the input product with every bias of it; end: which layer and direction, as in PyTorch's names."""
+        n = self.hidden
+        if self.kind == "mingru":
+            z = torch.sigmoid(x[:n])
+            return (1 - z) * h + z * x[n:]
         w, b = self.parameter("weight_hh" + end), self.parameter("bias_hh" + end)
         if self.kind == "rnn":
             return self.activation(x + w @ h + b)
-        n = self.hidden
         z = x[:2 * n] + w[:2 * n] @ h + b[:2 * n]
         r, u = torch.sigmoid(z[:n]), torch.sigmoid(z[n:])
         new = torch.tanh(x[2 * n:] + w[2 * n:] @ (r * h) + b[2 * n:])
@@ -127,9 +150,46 @@ class LoopColumn(nn.Module):
         return torch.stack(outputs), torch.stack(last)
 
 
+class NormedColumn(nn.Module):
+    """Cells layer by layer, each a column of its own, with layer norms and residual sums around them."""
+
+    def __init__(self, column, inputs):
+        super().__init__()
+        layers, directions = column.get("layers", 1), 2 if column.get("bidirectional") else 1
+        width, epsilon = directions * column["hidden"], setting(column, "norm_epsilon", 1e-5)
+        plain = {k: v for k, v in column.items() if k not in NORMS + ["layers"]}
+        self.cells = nn.ModuleList(make_column(plain, width if layer else inputs) for layer in range(layers))
+        between = range(layers - 1 if column.get("norm_between") else 0)
+        self.residual = column.get("residual")
+        self.norm_input = nn.LayerNorm(inputs, epsilon) if column.get("norm_input") else None
+        self.norm_between = nn.ModuleList(nn.LayerNorm(width, epsilon) for _ in between)
+        self.norm_output = nn.LayerNorm(width, epsilon) if column.get("norm_output") else None
+
+    def forward(self, rows, lengths, state=None):
+        if self.norm_input:
+            rows = self.norm_input(rows)
+        for layer, cells in enumerate(self.cells):
+            below = rows
+            if layer and self.norm_between:
+                rows = self.norm_between[layer - 1](rows)
+            rows = cells(rows, lengths)[0]
+            if layer and self.residual:
+                rows = rows + below
+        return (self.norm_output(rows) if self.norm_output else rows), None
+
+
+NORMS = ["norm_input", "norm_between", "norm_output", "residual"]
+
+
 def make_column(column, inputs):
+    if column.get("kind") == "conv":
+        return parts.Conv(column, inputs)
+    if column.get("kind") == "attention":
+        return parts.SelfAttention(column, inputs, setting(column, "norm_epsilon", 1e-5))
+    if any(column.get(norm) for norm in NORMS):
+        return NormedColumn(column, inputs)
     kind, activation = column.get("cell", "lstm"), column.get("activation", "tanh")
-    in_torch = activation in ("tanh", "relu") and column.get("reset", "after") == "after"
+    in_torch = activation in ("tanh", "relu") and column.get("reset", "after") == "after" and kind != "mingru"
     make = TorchColumn if kind == "lstm" or in_torch else LoopColumn
     return make(kind, inputs, column["hidden"], column.get("layers", 1), 2 if column.get("bidirectional") else 1,
                 not column.get("no_bias"), activation)
@@ -138,25 +198,50 @@ def make_column(column, inputs):
 # ---- heads and losses ---------------------------------------------------------------------------------------------------
 
 
+def pools_of(task):
+    return [task[field] for field in ("pool", "pool_beside") if field in task] or ["last"]
+
+
 class Head(nn.Module):
     def __init__(self, task, inputs):
         super().__init__()
-        widths = [inputs] + list(task.get("hidden", []))
+        self.pools = pools_of(task)
+        for kind in set(self.pools) & {"attention", "additive", "dot"}:
+            self.attention = parts.Scores(kind, inputs, task.get("pool_width"))
+        widths = [inputs * len(self.pools)] + list(task.get("hidden", []))
         self.activation = ACTIVATIONS[task.get("activation", "relu")]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
-        self.output = nn.Linear(widths[-1], outputs_of(task))
+        self.norm = nn.ModuleList(nn.BatchNorm1d(w) for w in widths[1:] if task.get("batch_norm"))
+        self.cuts = nn.Parameter(torch.zeros(task["classes"] - 1)) if task["kind"] == "ordinal" else None
+        self.output = nn.Linear(widths[-1], 1 if task["kind"] == "ordinal" else outputs_of(task))
 
-    def forward(self, x):
-        for layer in self.hidden:
-            x = self.activation(layer(x))
-        return self.output(x)
+    def pool(self, rows, lengths, reverse, before):
+        """Pools side by side, and what they leave; those with scores begin anew with each batch here."""
+        pooled = [pool_on(rows, lengths, kind, reverse, before and before[i]) if kind in ("last", "mean", "max")
+                  else (self.attention(rows, lengths), None) for i, kind in enumerate(self.pools)]
+        return torch.cat([y for y, _ in pooled], 1), [left for _, left in pooled]
+
+    def normalised(self, norm, x, asked):
+        return x.index_put((asked,), norm(x[asked])) if self.training else norm(x)
+
+    def forward(self, x, asked=None):
+        """asked [N]: the rows with labels, by which batch normalisation goes in training."""
+        for i, layer in enumerate(self.hidden):
+            x = layer(x)
+            if self.norm:
+                x = self.normalised(self.norm[i], x, asked)
+            x = self.activation(x)
+        x = self.output(x)
+        return x if self.cuts is None else parts.ranks(x, self.cuts)
 
 
-CLASSES = ("class", "origin")                   # kinds with one label an item; of `origin` the batch gives it
+# Kinds with one label an item; of `origin` the batch gives it, of `lm` the words do. Outputs of `ordinal` are logarithms of
+# probabilities, of which softmax and cross-entropy make what they make of logits.
+CLASSES = ("class", "origin", "ordinal", "lm")
 
 
 def outputs_of(task):
-    return task.get("width", 1) if task["kind"] == "real" else task["classes"]
+    return task.get("width", 1) if task["kind"] in ("real", "count") else task["classes"]
 
 
 def pool(rows, lengths, kind, reverse):
@@ -168,6 +253,16 @@ def pool(rows, lengths, kind, reverse):
     if kind == "max":
         return torch.stack([p.max(0).values for p in parts])
     return torch.stack([torch.where(reverse, p[0], p[-1]) for p in parts])
+
+
+def pool_on(rows, lengths, kind, reverse, before):
+    """A pool, and what it leaves for the next batch: (y, steps). before: what the batch before has left, or None."""
+    y, steps = pool(rows, lengths, kind, reverse), torch.as_tensor(lengths, dtype=rows.dtype)[:, None]
+    if before is not None and kind != "last":
+        old, gone = before
+        y = torch.maximum(y, old) if kind == "max" else (gone * old + steps * y) / (gone + steps)
+        steps = steps + gone
+    return y, (y.detach(), steps)
 
 
 def labelled(target):
@@ -213,8 +308,10 @@ def loss_sum(task, x, target):
                                label_smoothing=setting(task, "label_smoothing"))
     target = target.reshape(x.shape)
     if task["kind"] == "multi":
-        return F.binary_cross_entropy_with_logits(x, target, reduction="sum")
+        return F.binary_cross_entropy_with_logits(x, target, pos_weight=class_weights(task, x), reduction="sum")
     target = standardised(task, target)
+    if task["kind"] == "count":
+        return F.poisson_nll_loss(x, target, log_input=True, full=False, reduction="sum")
     if task.get("loss") == "mae":
         return F.l1_loss(x, target, reduction="sum")
     if task.get("loss") == "huber":
@@ -223,6 +320,21 @@ def loss_sum(task, x, target):
 
 
 # ---- the model ------------------------------------------------------------------------------------------------------------
+
+
+def input_width(i):
+    if i.get("kind") == "characters":
+        return parts.speller_width(i)
+    return i["width"] if "vocabulary" in i else i["features"]
+
+
+def make_input(i):
+    """The part of an input that has parameters, or None."""
+    if i.get("kind") == "characters":
+        return parts.Speller(i)
+    if "vocabulary" in i:
+        return nn.Embedding(i["vocabulary"], i["width"], padding_idx=0 if i.get("padding_zero") else None)
+    return nn.ModuleDict({"norm": nn.BatchNorm1d(i["features"])}) if i.get("batch_norm") else None
 
 
 class Model(nn.Module):
@@ -234,17 +346,31 @@ class Model(nn.Module):
         self.source_reverse = {}                # of each input and column: [width] which columns read from the end
         self.parts = {}
         for i in config["inputs"]:
-            width = i["width"] if "vocabulary" in i else i["features"]
-            self.source_reverse[i["name"]] = torch.zeros(width, dtype=torch.bool)
-            if "vocabulary" in i:
-                self.put(i["name"], nn.Embedding(i["vocabulary"], width, padding_idx=0 if i.get("padding_zero") else None))
+            self.source_reverse[i["name"]] = torch.zeros(input_width(i), dtype=torch.bool)
+            part = make_input(i)
+            if part is not None:
+                self.put(i["name"], part)
         for c in config["columns"]:
-            self.put(c["name"], make_column(c, len(self.reverse(c["from"]))))
-            hidden = torch.zeros(c["hidden"], dtype=torch.bool)
+            column = make_column(c, len(self.reverse(c["from"])))
+            self.put(c["name"], column)
+            hidden = torch.zeros(column.width if hasattr(column, "width") else c["hidden"], dtype=torch.bool)
             self.source_reverse[c["name"]] = torch.cat([hidden, ~hidden]) if c.get("bidirectional") else hidden
         for t in config["tasks"]:
-            self.put(t["name"], Head(t, len(self.reverse(t["from"]))))
+            self.put(t["name"], self.make_head(t))
         self.double()
+
+    def make_head(self, t):
+        reverse = self.reverse(t["from"])
+        if t["kind"] == "lm":
+            return parts.Words(t, len(reverse), self.ways(t), self.words()["width"])
+        return Head(t, len(reverse))
+
+    def words(self):
+        """The input whose ids language models predict."""
+        return next(i for i in self.config["inputs"] if "width" in i)
+
+    def ways(self, t):
+        return 2 if self.reverse(t["from"]).any() else 1
 
     def put(self, name, module):
         self.add_module("part_" + name, module)     # a plain name could hide a method of nn.Module
@@ -252,7 +378,11 @@ class Model(nn.Module):
 
     def named(self):
         """Parameters under mtl_rnn.h's names."""
-        return {k.removeprefix("part_").replace(".net.", "."): p for k, p in self.named_parameters()}
+        return {c_name(k): p for k, p in self.named_parameters()}
+
+    def running(self):
+        """Running averages of batch normalisation, which mtl_rnn.h has among its parameters, frozen."""
+        return {"buffers." + c_name(k): b for k, b in self.named_buffers() if ".running_" in k}
 
     def buffers_held(self):
         """State that is no parameter, under mtl_rnn.h's names."""
@@ -263,15 +393,20 @@ class Model(nn.Module):
     def reverse(self, names):
         return torch.cat([self.source_reverse[n] for n in names])
 
-    def read_input(self, i, values):
+    def read_input(self, i, values, spellings=None):
+        if i.get("kind") == "characters":
+            return self.parts[i["name"]](values, spellings)
         if "vocabulary" in i:
             return self.parts[i["name"]](values) * setting(i, "scale", 1)
-        return standardised(i, values)
+        rows = standardised(i, values)
+        return self.parts[i["name"]]["norm"](rows) if i.get("batch_norm") else rows
 
     def forward(self, batch, states=None):
-        """Outputs of every task's head, and each column's final states. states: what an earlier call returned."""
+        """Outputs of every task's head, and each column's final states and pool's. states: what an earlier call returned."""
         lengths = list(batch["lengths"])
-        rows = {i["name"]: self.read_input(i, batch["inputs"][i["name"]]) for i in self.config["inputs"]}
+        spellings = batch.get("spellings", {})
+        rows = {i["name"]: self.read_input(i, batch["inputs"][i["name"]], spellings.get(i["name"]))
+                for i in self.config["inputs"]}
         final, outputs = {}, {}
         for c in self.config["columns"]:
             x = torch.cat([rows[n] for n in c["from"]], 1)
@@ -279,9 +414,16 @@ class Model(nn.Module):
         for t in self.config["tasks"]:
             x = torch.cat([rows[n] for n in t["from"]], 1)
             if t.get("level", "sequence") == "sequence":
-                x = pool(x, lengths, t.get("pool", "last"), self.reverse(t["from"]))
-            outputs[t["name"]] = self.parts[t["name"]](x)
+                before = states and states[t["name"]]
+                x, final[t["name"]] = self.parts[t["name"]].pool(x, lengths, self.reverse(t["from"]), before)
+            outputs[t["name"]] = self.answer(t, x, batch)
         return outputs, final
+
+    def answer(self, t, x, batch):
+        head, target = self.parts[t["name"]], self.target(t, batch)
+        if t["kind"] == "lm":
+            return head(x, self.parts[self.words()["name"]].weight)
+        return head(x, None if target is None else labelled(target))
 
     def losses(self, batches, states=None):
         """L_k of the tasks that are trained and have labels in the update's micro-batches, and the columns' final states.
@@ -290,6 +432,9 @@ class Model(nn.Module):
         return self.losses_of(batches, outputs), final
 
     def target(self, t, batch):
+        if t["kind"] == "lm":
+            ids = batch["inputs"][self.words()["name"]]
+            return parts.words_beside(ids, list(batch["lengths"]), t["classes"], self.ways(t))
         return batch["targets"].get(t["name"])
 
     def losses_of(self, batches, outputs):
@@ -304,9 +449,17 @@ class Model(nn.Module):
         return {name: total / divisor for name, (total, divisor) in totals.items()}
 
 
+def c_name(path):
+    """mtl_rnn.h's name of a parameter of Model's."""
+    path = re.sub(r"\.cells\.(\d+)\.net\.(\w+?)_l0", r".\2_l\1", path.removeprefix("part_"))
+    return path.replace(".net.", ".")
+
+
 def carried(column, state):
     """What goes on to the next update of a column's last states. Cells that read from the end begin at zero each time: their
     last state is that of the chunk's first step."""
+    if state is None:
+        return None
     if isinstance(state, tuple):
         return tuple(carried(column, s) for s in state)
     state = state.detach().clone()
@@ -388,7 +541,7 @@ class Trainer:
         """Losses and gradients, which are left in the parameters; the weights stay."""
         self.optimizer.zero_grad(set_to_none=True)
         losses, final = self.model.losses(batches, self.states)
-        self.final = [{c["name"]: carried(c, f[c["name"]]) for c in self.model.config["columns"]} for f in final]
+        self.final = [f | {c["name"]: carried(c, f[c["name"]]) for c in self.model.config["columns"]} for f in final]
         weighted = self.model.config["tasks"] + self.model.config.get("penalties", [])
         weights = {t["name"]: setting(t, "weight", 1) for t in weighted}
         losses = {name: (loss, weights[name] * loss) for name, loss in losses.items()}
@@ -444,6 +597,9 @@ def randomise(model, generator):
         for i in model.config["inputs"]:
             if i.get("padding_zero"):
                 model.parts[i["name"]].weight[0] = 0
+        for name, b in model.running().items():
+            value = random_values(generator, *b.shape, scale=0.3)
+            b.copy_((value.abs() + 0.5).float() if name.endswith("_var") else value)
 
 
 # ---- the same description as text, for the C side --------------------------------------------------------------------------
@@ -502,6 +658,9 @@ def batch_tensors(config, prefix, batch):
         elif target is not None:
             kind = "distribution" if is_distribution(t, target) else "values"
             tensors[f"{prefix}.{t['name']}.{kind}"] = target.numpy().astype(np.float32)
+    for name, words in batch.get("spellings", {}).items():
+        tensors[f"{prefix}.{name}.begins"] = np.cumsum([0] + [len(w) for w in words], dtype=np.int32)
+        tensors[f"{prefix}.{name}.characters"] = np.asarray([c for w in words for c in w], np.int32)
     if "set" in batch:
         tensors[f"{prefix}.set"] = np.asarray([batch["set"]], np.int32)
     return tensors
@@ -509,7 +668,8 @@ def batch_tensors(config, prefix, batch):
 
 def problem_tensors(model, data):
     """All that the C side needs to repeat a training: initial weights and data. data: [updates' data][micro-batches]."""
-    tensors = {f"initial.{name}": p.detach().numpy().astype(np.float32) for name, p in model.named().items()}
+    values = model.named() | model.running()
+    tensors = {f"initial.{name}": p.detach().numpy().astype(np.float32) for name, p in values.items()}
     tensors |= config_tensors(model.config)
     for u, batches in enumerate(data):
         for m, batch in enumerate(batches):
@@ -521,7 +681,31 @@ def train(model, data, trainer=Trainer):
     """All updates of config["run"]. Returns what mtl_step says of each, the first update's gradients and the parameters that
     come out."""
     run, trainer = model.config["run"], trainer(model)
+    running = [b.clone() for b in model.buffers()]
     trainer.gradients(data[0])
+    for b, before in zip(model.buffers(), running):
+        b.copy_(before)                         # gradients without an update leave running averages as they were
     gradients = {name: (torch.zeros_like(p) if p.grad is None else p.grad.clone()) for name, p in model.named().items()}
     steps = [trainer.update(data[u % len(data)]) for u in range(run["updates"])]
-    return steps, gradients, {name: p.detach().clone() for name, p in model.named().items()}
+    return steps, gradients, {name: p.detach().clone() for name, p in (model.named() | model.running()).items()}
+
+
+@torch.no_grad()
+def answers(model, batch):
+    """What mtl_predict gives of each task: probabilities, values in the original units, of words their logarithms."""
+    model.eval()
+    outputs, _ = model(batch)
+    model.train()
+    return {t["name"]: answer(t, outputs[t["name"]], model.target(t, batch)) for t in model.config["tasks"]}
+
+
+def answer(task, x, target):
+    mean, deviation = torch.as_tensor(task.get("mean", 0.0)), torch.as_tensor(task.get("deviation", 1.0))
+    if task["kind"] == "lm":
+        p = torch.log_softmax(x, 1).gather(1, target.clamp(min=0)[:, None])[:, 0]
+        return torch.where(target >= 0, p, torch.nan)
+    if task["kind"] in CLASSES:
+        return torch.softmax(x, 1)
+    if task["kind"] == "multi":
+        return torch.sigmoid(x)
+    return x.exp() * deviation if task["kind"] == "count" else x * deviation + mean
