@@ -213,7 +213,8 @@ static int train_attempt(search *s, attempt *of, const mtl_fit_desc *how, mtl_ba
     s->to->run = joint ? of->structure->name : s->all->tasks[of->tasks[0]].name;
     s->to->number = ++s->trainings;
     s->to->lessons = joint ? make_lessons(s, of, train) : NULL;
-    s->to->step_weight = !joint ? 0 : has_weights(s->to->given) ? 1 : fmin(MOST_STEP_WEIGHT, mean_length(train));
+    s->to->step_weight = !joint ? 0 : has_weights(s->to->given) ? 1
+        : fmin(MOST_STEP_WEIGHT, mean_length(train));
     if (!checkpoints_finished(s->to, of->model, &of->result))
         fit_model(s->to, of->model, how, train, valid, &of->result, &broken);
     scored = !broken.code || of->result.best_epoch;

@@ -28,8 +28,8 @@ static int is_assigned(char *const *assignments, const char *name)
     return 0;
 }
 
-/* 1 when the encoder needs whole sequences. One that reads forwards alone may be meant for a stream, so it gets
-   nothing that has none. */
+/* 1 when the encoder needs whole sequences. One that reads forwards alone may be meant for a stream, so it
+   gets nothing that has none. */
 static int reads_whole(const settings *given) { return given->encoder.bidirectional; }
 
 /* A conditional random field for tags, the best thresholds for sets of labels. */

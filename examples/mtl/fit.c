@@ -95,7 +95,8 @@ static int has_steps(const mtl_model_desc *d)
 static mtl_trainer *create_trainer(const reporter *to, mtl_model *model, mtl_error *err)
 {
     mtl_trainer_desc desc = to->given->trainer;
-    if (!has_steps(mtl_model_describe(model)) && by_preset(to->given, "trainer.sum_steps")) desc.sum_steps = 0;
+    if (!has_steps(mtl_model_describe(model)) && by_preset(to->given, "trainer.sum_steps"))
+        desc.sum_steps = 0;
     if (to->step_weight > 0 && !to->given->best) desc.lr *= JOINT_RATE;
     else if (to->number) desc.balance = desc.surgery = 0;
     return mtl_trainer_create(model, &desc, err);
