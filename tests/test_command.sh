@@ -424,6 +424,7 @@ printf 'text\tone:multi\ttwo:multi\na b\tx\tp,q\nb a\tx,y\tq\nb\ty\tp\n' >named.
 run $best --data named.tsv --valid named.tsv --out best.st --share full
 run info --model best.st
 result "--preset best: thresholds of all tasks that are sets" "$(says stdout.txt "buffers.one.thresholds|buffers.two.thresholds")"
+check "no self-attention where no task is of steps" sh -c '! grep -q "encoder-self" stdout.txt'
 run train --data train.tsv --valid valid.tsv --out best.st --hidden 8 --epochs 1 --threads 1
 result "without a preset: best, in a search, of models with a language model, which the file goes without" \
     "$(says stdout.txt ", lm of|task |alone|full|partial|intent |slots |mood |times)")"
