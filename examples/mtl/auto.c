@@ -21,7 +21,7 @@ static const structure_row structures[] = {
     { "group",   "one for those that it did not harm",             MTL_SHARE_FULL,    1.5, 0    },
     { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.625 },
 };
-/* The preset best is wide enough already: 300 units for all tasks gain nothing over 200. */
+/* The preset best has wide encoders already: a joint one is no wider. */
 static const double WIDEST_BEST = 1;
 enum { ALONE, FULL, GROUP, PARTIAL };       /* rows of structures[] */
 enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
@@ -199,8 +199,8 @@ static double budget(const search *s)
     return unit == 0 ? number * s->alone : number * unit * s->alone / s->seconds;
 }
 
-/* 1 when the weights of tasks of steps are seen to: by a method of balancing, or by sums over steps. */
-static int has_weights(const settings *given) { return given->trainer.balance || given->trainer.sum_steps; }
+/* 1 when tasks of steps need no weight of the search: a method of balancing or sums over steps give one. */
+static int weighs_steps(const settings *given) { return given->trainer.balance || given->trainer.sum_steps; }
 
 /* Trains an attempt, or takes what a finished checkpoint has of it. Returns 1 when there is a model to score,
    0 after numbers that ceased to be finite in the first epoch. */
@@ -213,7 +213,7 @@ static int train_attempt(search *s, attempt *of, const mtl_fit_desc *how, mtl_ba
     s->to->run = joint ? of->structure->name : s->all->tasks[of->tasks[0]].name;
     s->to->number = ++s->trainings;
     s->to->lessons = joint ? make_lessons(s, of, train) : NULL;
-    s->to->step_weight = !joint ? 0 : has_weights(s->to->given) ? 1
+    s->to->step_weight = !joint ? 0 : weighs_steps(s->to->given) ? 1
         : fmin(MOST_STEP_WEIGHT, mean_length(train));
     if (!checkpoints_finished(s->to, of->model, &of->result))
         fit_model(s->to, of->model, how, train, valid, &of->result, &broken);

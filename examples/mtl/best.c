@@ -53,7 +53,8 @@ static size_t longest_sequence(const corpus *all)
     return longest;
 }
 
-/* What is read of words, beside themselves, and the language model. */
+/* What is read of words beside themselves, and the language model, which wants one layer: under a second that
+   reads both ways it would see what it predicts. */
 static void choose_words(settings *given, const corpus *all, int spans)
 {
     given->affixes |= !given->no_affixes;

@@ -91,7 +91,7 @@ static int has_steps(const mtl_model_desc *d)
 }
 
 /* In a search balance and surgery are for its joint models alone. Without a task of steps a language model's
-   loss, summed over these, would drown what it is to help. */
+   loss, summed over a sequence's steps, would drown the losses of sequences that it is to help. */
 static mtl_trainer *create_trainer(const reporter *to, mtl_model *model, mtl_error *err)
 {
     mtl_trainer_desc desc = to->given->trainer;

@@ -24,7 +24,8 @@ COLUMNS = ["set", "seed", "score", "value", "seconds"]
 SETS = {
     "snips": ("snips", "intent,slots", []), "atis": ("atis", "intent,slots", []),
     "atis, templates apart": ("atis", "intent,slots", []), "hwu64": ("hwu64", "scenario,intent,slots", []),
-    "clinc150": ("clinc150", "domain,intent", []), "goemotions": ("goemotions", "emotions,ekman,polarity", []), "ud_en_ewt": ("ud_en_ewt", "upos,feats", []),
+    "clinc150": ("clinc150", "domain,intent", []), "goemotions": ("goemotions", "emotions,ekman,polarity", []),
+    "ud_en_ewt": ("ud_en_ewt", "upos,feats", []),
     "ewt_multi": ("ewt_multi", "genre,upos,ner", []), "wnut17": ("wnut17", "ner", []), "btc": ("btc", "ner", []),
     "mr": ("mr", "sentiment", []), "subj": ("subj", "subjective", []),
     "fsdd": ("fsdd", "digit,speaker,pitch", ["--sequence", "utt", "--features", ",".join(f"m{i}" for i in range(16)), "--task", "digit:class",

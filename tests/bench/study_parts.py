@@ -22,7 +22,7 @@ from runs import markdown, shown, source
 
 OUT = "build/study"
 PLAIN, BEST = ["--preset", "plain", "--share", "full"], ["--preset", "best", "--share", "full"]
-SHORT = BEST + ["--epochs", "16"]           # of the 41 that 1,500 sentences get: 90 trainings in 45 minutes
+SHORT = BEST + ["--epochs", "16"]           # not the 41 that 1,500 sentences get: there are 90 trainings
 OFF = {
     "characters": ["--chars", "none"], "affixes": ["--no-affixes"], "gazetteer": ["--gazetteer", "none"],
     "word dropout": ["--word-dropout", "0"], "language model": ["--lm", "none"],
