@@ -425,6 +425,12 @@ run $best --data named.tsv --valid named.tsv --out best.st --share full
 run info --model best.st
 result "--preset best: thresholds of all tasks that are sets" "$(says stdout.txt "buffers.one.thresholds|buffers.two.thresholds")"
 check "no self-attention where no task is of steps" sh -c '! grep -q "encoder-self" stdout.txt'
+first_losses() { # TASKS: what the first epoch of the model of `intent` tells, alone or in a search
+    "$mtl" train --preset best --hidden 8 --epochs 1 --threads 1 --data labelled.tsv --valid labelled.tsv --out best.st --budget 1 --only "$1" \
+        2>stderr.txt | sed -n 's/^\(intent: \)\?epoch 1.1 *\(loss .*valid [0-9.]*\).*/\2/p'
+}
+{ head -n 1 train.tsv; tail -n +2 train.tsv | awk -F '\t' '{ for (i = 1; i <= NF; i++) if ($i == "_") next; print }'; } >labelled.tsv
+check "a task alone in a search is one that is trained alone" sh -c '[ -n "$1" ] && [ "$1" = "$2" ]' _ "$(first_losses intent)" "$(first_losses intent,slots)"
 run train --data train.tsv --valid valid.tsv --out best.st --hidden 8 --epochs 1 --threads 1
 result "without a preset: best, in a search, of models with a language model, which the file goes without" \
     "$(says stdout.txt ", lm of|task |alone|full|partial|intent |slots |mood |times)")"

@@ -10,12 +10,12 @@
 #include "vectors.h"
 #include "words.h"
 
-/* The inputs of a new model; *texts, *uses: as make_text_inputs. */
-static mtl_input_desc *make_inputs(const settings *given, const corpus *all, const char ****texts,
-                                   float **uses)
+/* The inputs of a new model of these tasks; *texts, *uses: as make_text_inputs. */
+static mtl_input_desc *make_inputs(const settings *given, const corpus *all, const int *tasks,
+                                   const char ****texts, float **uses)
 {
     mtl_input_desc *inputs = NULL, input = given->frames_input;
-    if (!arrlenu(given->frames)) return make_text_inputs(given, all, texts, uses);
+    if (!arrlenu(given->frames)) return make_text_inputs(given, all, tasks, texts, uses);
     input.name = "frames";
     input.features = (int)arrlenu(all->features);
     arrput(inputs, input);
@@ -331,9 +331,10 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     const char ***words = NULL, ***labels = NULL;
     char *frozen = frozen_names(given), *rules;
     float **weights = NULL, *uses = NULL;
-    mtl_input_desc *inputs = make_inputs(given, all, &words, &uses);
+    mtl_input_desc *inputs = make_inputs(given, all, chosen, &words, &uses);
     mtl_task_desc *tasks = NULL, *with_lm = NULL;
     mtl_model_desc desc = given->model, shared;
+    const mtl_share_desc of_tasks = share_for(given, all, chosen, share);
     mtl_error err = { 0 };
     mtl_arena arena;
     mtl_model *model;
@@ -353,7 +354,7 @@ mtl_model *create_model(const settings *given, corpus *all, const int *chosen, c
     desc.tasks = tasks;
     desc.task_count = arrlenu(tasks);
     desc.freeze = frozen;
-    mtl_share(share, &desc, &shared, &arena, &err);
+    mtl_share(&of_tasks, &desc, &shared, &arena, &err);
     check(&err);
     if (arrlenu(chosen)) with_lm = add_lm_task(given, all, &shared);
     shared.init = rules = init_rules(given, &shared);

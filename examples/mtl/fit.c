@@ -81,22 +81,27 @@ static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *train
     arrfree(weights);
 }
 
-/* 1 when one of the data's tasks is of steps; a language model is none of these. */
-static int has_steps(const mtl_model_desc *d)
+/* What the data's tasks of a model are; a language model is none of these. */
+static void look_at_tasks(const mtl_model_desc *d, int *steps, int *classes)
 {
     size_t k;
-    for (k = 0; k < d->task_count; k++)
-        if (d->tasks[k].level == MTL_LEVEL_STEP && d->tasks[k].kind != MTL_TASK_LM) return 1;
-    return 0;
+    for (k = *steps = *classes = 0; k < d->task_count; k++) {
+        if (d->tasks[k].kind == MTL_TASK_LM) continue;
+        *steps |= d->tasks[k].level == MTL_LEVEL_STEP;
+        *classes |= mtl_task_kind_of(&d->tasks[k])->softmax;
+    }
 }
 
 /* In a search balance and surgery are for its joint models alone. Without a task of steps a language model's
-   loss, summed over a sequence's steps, would drown the losses of sequences that it is to help. */
+   loss, summed over a sequence's steps, would drown the losses of sequences that it is to help; without one
+   of classes there is nothing that both runs of R-Drop agree in. */
 static mtl_trainer *create_trainer(const reporter *to, mtl_model *model, mtl_error *err)
 {
     mtl_trainer_desc desc = to->given->trainer;
-    if (!has_steps(mtl_model_describe(model)) && by_preset(to->given, "trainer.sum_steps"))
-        desc.sum_steps = 0;
+    int steps, classes;
+    look_at_tasks(mtl_model_describe(model), &steps, &classes);
+    if (!steps && by_preset(to->given, "trainer.sum_steps")) desc.sum_steps = 0;
+    if (!classes && by_preset(to->given, "trainer.rdrop")) desc.rdrop = 0;
     if (to->step_weight > 0 && !to->given->best) desc.lr *= JOINT_RATE;
     else if (to->number) desc.balance = desc.surgery = 0;
     return mtl_trainer_create(model, &desc, err);

@@ -90,13 +90,21 @@ void make_phrases(const settings *given, corpus *all)
         else read_phrases(all, given->gazetteers[i]);
 }
 
+int wants_phrases(const settings *given, const corpus *all, const int *tasks)
+{
+    size_t i;
+    int wants = 0;
+    for (i = 0; i < arrlenu(given->gazetteers); i++) wants |= strcmp(given->gazetteers[i], SPANS) != 0;
+    for (i = 0; i < arrlenu(tasks); i++) wants |= has_spans(&all->tasks[tasks[i]]);
+    return wants && arrlenu(all->phrases.list);
+}
+
 void add_gazetteer(const settings *given, const corpus *all, mtl_input_desc **inputs, const char ****texts,
                    float **uses)
 {
     mtl_input_desc input = given->gazetteer;
     const char **phrases;
     size_t i;
-    if (!arrlenu(all->phrases.list)) return;
     phrases = name_list(&all->phrases);
     arrput(*texts, phrases);
     for (i = 0; i < arrlenu(all->phrases.list); i++) arrput(*uses, (float)all->phrases.list[i].value);

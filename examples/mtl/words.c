@@ -152,8 +152,8 @@ static void add_input(mtl_input_desc **inputs, mtl_input_desc input, const names
     arrput(*inputs, input);
 }
 
-mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const char ****texts,
-                                 float **uses)
+mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const int *tasks,
+                                 const char ****texts, float **uses)
 {
     mtl_input_desc *inputs = NULL, input = given->input;
     size_t i;
@@ -168,6 +168,6 @@ mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const
         input.name = input.tokens = all->columns[i].name;
         add_input(&inputs, input, &all->columns[i].vocabulary, texts);
     }
-    add_gazetteer(given, all, &inputs, texts, uses);
+    if (wants_phrases(given, all, tasks)) add_gazetteer(given, all, &inputs, texts, uses);
     return inputs;
 }

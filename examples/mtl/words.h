@@ -13,9 +13,9 @@ void make_vocabulary(const settings *given, corpus *all);
 /* Refuses --chars and --affixes for rows of numbers, and names of --chars that there are not. */
 void check_words(const settings *given);
 
-/* The inputs of a model of text, a growing array; adds the texts of each to *texts, and how often phrases are
-   used to *uses, which last as long. */
-mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const char ****texts,
-                                 float **uses);
+/* The inputs of a model of text for these tasks, a growing array; adds the texts of each to *texts, and how
+   often phrases are used to *uses, which last as long. */
+mtl_input_desc *make_text_inputs(const settings *given, const corpus *all, const int *tasks,
+                                 const char ****texts, float **uses);
 
 #endif
