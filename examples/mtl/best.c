@@ -76,16 +76,18 @@ static void forget_none(settings *given)
 static void choose(settings *given, const corpus *all)
 {
     const int thresholds = arrlenu(given->valid) && !arrlenu(given->thresholds);
-    int spans = 0, classes = 0;
+    int spans = 0, classes = 0, steps = 0;
     size_t k;
     for (k = 0; k < arrlenu(all->tasks); k++) {
         choose_head(given, &all->tasks[k], thresholds);
         spans |= has_spans(&all->tasks[k]);
         classes |= all->tasks[k].kind->task->softmax;
+        steps |= kind_is_step(all->tasks[k].kind);
     }
     if (!arrlenu(given->frames)) choose_words(given, all, spans);
     if (!spans && by_preset(given, "fit.swap")) given->fit.swap = 0;
     if (!classes && by_preset(given, "trainer.rdrop")) given->trainer.rdrop = 0;
+    if (!steps && by_preset(given, "trainer.sum_steps")) given->trainer.sum_steps = 0;
     if ((longest_sequence(all) > MOST_ATTENDED_STEPS || !reads_whole(given))
         && by_preset(given, "share.attention")) given->share.attention = 0;
 }

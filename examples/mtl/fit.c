@@ -61,6 +61,12 @@ double fit_cost(mtl_model *model, const mtl_fit_desc *how, const mtl_batch *trai
 /* In a joint model the rate is so many times as high: of an update each task gets a part. */
 static const float JOINT_RATE = 2;
 
+/* 1 for one of the data's tasks of steps; a language model is none of these. */
+static int is_of_steps(const mtl_task_desc *task)
+{
+    return task->level == MTL_LEVEL_STEP && task->kind != MTL_TASK_LM;
+}
+
 /* Weights in a joint model of a search: `step_weight` times as much at steps, and 1 in all, so that a
    penalty such as l2 stands to the loss as in the models of single tasks. Weights that move stay. */
 static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *trainer)
@@ -71,7 +77,7 @@ static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *train
     size_t k;
     for (k = 0; k < d->task_count; k++) {
         const mtl_task_desc *task = &d->tasks[k];
-        arrput(weights, (double)task->weight * (task->level == MTL_LEVEL_STEP ? to->step_weight : 1));
+        arrput(weights, (double)task->weight * (is_of_steps(task) ? to->step_weight : 1));
         sum += weights[k];
     }
     for (k = 0; k < d->task_count && sum > 0; k++)
@@ -81,13 +87,12 @@ static void set_weights(const reporter *to, mtl_model *model, mtl_trainer *train
     arrfree(weights);
 }
 
-/* What the data's tasks of a model are; a language model is none of these. */
+/* What the tasks of a model are. */
 static void look_at_tasks(const mtl_model_desc *d, int *steps, int *classes)
 {
     size_t k;
     for (k = *steps = *classes = 0; k < d->task_count; k++) {
-        if (d->tasks[k].kind == MTL_TASK_LM) continue;
-        *steps |= d->tasks[k].level == MTL_LEVEL_STEP;
+        *steps |= is_of_steps(&d->tasks[k]);
         *classes |= mtl_task_kind_of(&d->tasks[k])->softmax;
     }
 }
