@@ -98,13 +98,17 @@ static double mean_length(const mtl_batch *data)
     return rows / sequences;
 }
 
-/* Teachers of a joint model are those of its tasks alone. */
+/* Teachers of a joint model are those of its tasks alone. With R-Drop there are none, unless the curriculum
+   asks them what is easy: answers have their twins to agree with, and teachers made them worse
+   (docs/results.md). */
 static lesson *make_lessons(const search *s, const attempt *of, mtl_batch *train)
 {
+    const settings *given = s->to->given;
     lesson *lessons = NULL;
     size_t k;
+    if (given->trainer.rdrop > 0 && given->fit.curriculum != MTL_CURRICULUM_LOSS) return NULL;
     for (k = 0; k < arrlenu(of->tasks); k++)
-        add_lessons(&lessons, s->to->given, s->attempts[of->tasks[k]].model, 0, train, k);
+        add_lessons(&lessons, given, s->attempts[of->tasks[k]].model, 0, train, k);
     return lessons;
 }
 

@@ -98,7 +98,8 @@ void choose_by_data(settings *given, const corpus *all)
     forget_none(given);
 }
 
-mtl_share_desc share_for(const settings *given, const corpus *all, const int *tasks, const mtl_share_desc *share)
+mtl_share_desc share_for(const settings *given, const corpus *all, const int *tasks,
+                         const mtl_share_desc *share)
 {
     mtl_share_desc of = *share;
     int steps = 0;

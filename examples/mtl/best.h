@@ -6,11 +6,12 @@
 #include "settings.h"
 
 /* After the training data are read: what of the words is read, heads, a language model beside the tasks, and
-   what has no use here, as far as the command line does not say, with other presets nothing; then `none` of the command line is nothing, too. */
+   what has no use here, as far as the command line does not say, with other presets nothing; then `none` of
+   the command line is nothing, too. */
 void choose_by_data(settings *given, const corpus *all);
 
-/* `share` for a model of these tasks: the preset's self-attention is for tasks of steps (where all are of
-   sequences it kept rare labels from being learnt), and a task alone in a search is one that is trained alone. */
+/* `share` for a model of these tasks: the preset's self-attention is for tasks of steps. Where all are of
+   sequences it kept rare labels from being learnt, and a task alone in a search is one trained alone. */
 mtl_share_desc share_for(const settings *given, const corpus *all, const int *tasks,
                          const mtl_share_desc *share);
 
