@@ -1869,6 +1869,10 @@ refuses "initial values that fit no model of a search" 2 '--init: no matrix fits
 refuses "a kind of initial values that is none, in a search" 2 '"*-own.*=hee" names no kind of initial values' $search --out out.st --init "*-own.*=hee"
 run train $text --out from.st --init-from init.st --stop-after 1
 result "--init-from says what it took" "$(says stderr.txt 'note: --init-from init.st: |tensors begin as there')"
+run train $text --out from.st --quiet --checkpoint-every 4 --stop-after 5 --init-from init.st
+cp init.st init.old; cp from.st init.st
+refuses "another file of --init-from" 1 "--init-from 1 init.st is|bytes of checksum|and was" train $text --out out.st --init-from init.st --resume from.st.checkpoint
+mv init.old init.st
 refuses "--init-from of another shape" 1 "--init-from init.st: its |rename it in the file" train $text --out out.st --init-from init.st --hidden 9
 run train --data train.tsv --valid valid.tsv $auto --quiet --share full --out whole.st --stop-after 1
 run $search --out begun.st --init-from whole.st

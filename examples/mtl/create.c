@@ -326,58 +326,86 @@ void begin_from_files(const settings *given, const corpus *all, mtl_model *model
     apply_vectors(given, all, model);
 }
 
+/* What the desc of a new model points to, growing arrays; a model has its own copies. */
+typedef struct model_parts {
+    mtl_input_desc *inputs;
+    const char ***words;                    /* of inputs; a growing array each */
+    float *uses;
+    mtl_task_desc *tasks, *with_lm;
+    const char ***labels;                   /* of tasks; growing arrays each */
+    float **weights;
+    char *frozen, *rules;
+} model_parts;
+
+static void make_parts(model_parts *parts, const settings *given, corpus *all, const int *chosen)
+{
+    size_t i;
+    memset(parts, 0, sizeof *parts);
+    parts->inputs = make_inputs(given, all, chosen, &parts->words, &parts->uses);
+    parts->frozen = frozen_names(given);
+    for (i = 0; i < arrlenu(chosen); i++) {
+        const task *of = &all->tasks[chosen[i]];
+        arrput(parts->labels, name_list(&of->labels));
+        arrput(parts->weights, make_class_weights(given, all, (size_t)chosen[i]));
+        arrput(parts->tasks, make_task_desc(given, of, parts->labels[i], parts->weights[i]));
+        share_pool(given, parts->tasks);
+    }
+    if (!arrlenu(chosen)) arrput(parts->tasks, make_lm_task(given, all));
+}
+
+static void free_parts(model_parts *parts)
+{
+    size_t i;
+    for (i = 0; i < arrlenu(parts->words); i++) arrfree(parts->words[i]);
+    for (i = 0; i < arrlenu(parts->labels); i++) {
+        arrfree(parts->labels[i]);
+        arrfree(parts->weights[i]);
+    }
+    arrfree(parts->inputs);
+    arrfree(parts->words);
+    arrfree(parts->uses);
+    arrfree(parts->tasks);
+    arrfree(parts->with_lm);
+    arrfree(parts->labels);
+    arrfree(parts->weights);
+    arrfree(parts->frozen);
+    arrfree(parts->rules);
+}
+
+/* Refuses what is wrong with options that become parts of the desc, by the option's name. */
+static void check_names(const model_parts *parts, const mtl_model_desc *desc)
+{
+    mtl_error err = { 0 };
+    if (!mtl_model_size(desc, &err) && ((parts->frozen && strcmp(err.name, "freeze") == 0) ||
+                                        (parts->rules && strcmp(err.name, "init") == 0)))
+        fail_usage("--%s", err.message);
+}
+
 mtl_model *create_model(const settings *given, corpus *all, const int *chosen, const mtl_share_desc *share)
 {
-    const char ***words = NULL, ***labels = NULL;
-    char *frozen = frozen_names(given), *rules;
-    float **weights = NULL, *uses = NULL;
-    mtl_input_desc *inputs = make_inputs(given, all, chosen, &words, &uses);
-    mtl_task_desc *tasks = NULL, *with_lm = NULL;
-    mtl_model_desc desc = given->model, shared;
     const mtl_share_desc of_tasks = share_for(given, all, chosen, share);
+    mtl_model_desc desc = given->model, shared;
+    model_parts parts;
     mtl_error err = { 0 };
     mtl_arena arena;
     mtl_model *model;
-    size_t i;
     mtl_arena_init(&arena, NULL, 0, NULL);
-    for (i = 0; i < arrlenu(chosen); i++) {
-        const task *of = &all->tasks[chosen[i]];
-        arrput(labels, name_list(&of->labels));
-        arrput(weights, make_class_weights(given, all, (size_t)chosen[i]));
-        arrput(tasks, make_task_desc(given, of, labels[i], weights[i]));
-        share_pool(given, tasks);
-    }
-    if (!arrlenu(chosen)) arrput(tasks, make_lm_task(given, all));
-    desc.inputs = inputs;
-    desc.input_count = arrlenu(inputs);
+    make_parts(&parts, given, all, chosen);
+    desc.inputs = parts.inputs;
+    desc.input_count = arrlenu(parts.inputs);
     desc.encoder = given->encoder;
-    desc.tasks = tasks;
-    desc.task_count = arrlenu(tasks);
-    desc.freeze = frozen;
+    desc.tasks = parts.tasks;
+    desc.task_count = arrlenu(parts.tasks);
+    desc.freeze = parts.frozen;
     mtl_share(&of_tasks, &desc, &shared, &arena, &err);
     check(&err);
-    if (arrlenu(chosen)) with_lm = add_lm_task(given, all, &shared);
-    shared.init = rules = init_rules(given, &shared);
-    if (!mtl_model_size(&shared, &err) && ((frozen && strcmp(err.name, "freeze") == 0) ||
-                                           (rules && strcmp(err.name, "init") == 0)))
-        fail_usage("--%s", err.message);
+    if (arrlenu(chosen)) parts.with_lm = add_lm_task(given, all, &shared);
+    shared.init = parts.rules = init_rules(given, &shared);
+    check_names(&parts, &shared);
     check_memory(&shared);
     model = mtl_model_create(&shared, &err);
     check(&err);
     mtl_arena_destroy(&arena);
-    for (i = 0; i < arrlenu(words); i++) arrfree(words[i]);
-    for (i = 0; i < arrlenu(labels); i++) {
-        arrfree(labels[i]);
-        arrfree(weights[i]);
-    }
-    arrfree(inputs);
-    arrfree(labels);
-    arrfree(weights);
-    arrfree(tasks);
-    arrfree(with_lm);
-    arrfree(words);
-    arrfree(uses);
-    arrfree(frozen);
-    arrfree(rules);
+    free_parts(&parts);
     return model;
 }

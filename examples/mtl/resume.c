@@ -30,13 +30,17 @@ static int is_there(const char *path) { return path && file_kind(path, NULL) == 
 /* ---- what a run was asked for -------------------------------------------------------------------------- */
 
 /* The options that name files, whose contents a run depends on. */
-static const char *const file_options[] = { "--data", "--frames", "--valid", "--teacher" };
-enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
+static const char *const file_options[] = { "--data", "--frames", "--valid", "--teacher",
+                                            "--gazetteer", "--vectors", "--init-from" };
+enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options, FILE_LISTS = 5 };
 
-static char **files_of(const settings *given, size_t option)
+/* The files that an option names; *count: how many. */
+static const char *const *files_of(const settings *given, size_t option, size_t *count)
 {
-    char **const lists[] = { given->data, given->frames, given->valid, given->teachers };
-    return lists[option];
+    char **const lists[] = { given->data, given->frames, given->valid, given->teachers, given->gazetteers };
+    const char *const *const single = option == FILE_LISTS ? &given->vectors : &given->init_from;
+    *count = option < FILE_LISTS ? arrlenu(lists[option]) : *single != NULL;
+    return option < FILE_LISTS ? (const char *const *)lists[option] : single;
 }
 
 /* A line that tells a file's contents: its size and an FNV-1a hash (Fowler, Noll and Vo 1991). */
@@ -72,10 +76,11 @@ static char *settings_text(const settings *given, const mtl_model_desc *desc)
     char *text = NULL, isa[64];
     const group *trainer;
     const mtl_field *field = resolve_path("--isa", "trainer.isa", &trainer);
-    size_t i, k;
-    for (i = 0; i < FILE_OPTIONS; i++)
-        for (k = 0; k < arrlenu(files_of(given, i)); k++)
-            add_file_text(&text, file_options[i], k, files_of(given, i)[k]);
+    size_t i, k, count;
+    for (i = 0; i < FILE_OPTIONS; i++) {
+        const char *const *files = files_of(given, i, &count);
+        for (k = 0; k < count; k++) add_file_text(&text, file_options[i], k, files[k]);
+    }
     add_options_text(&text, given);
     for (i = 0; i < GROUP_COUNT; i++)
         if (groups[i].desc != MTL_DESC_TASK && groups[i].desc != MTL_DESC_PREDICTOR)
@@ -98,12 +103,13 @@ static const char *find_line(const char *text, const char *key, size_t length)
 /* The file that a line such as "--data 2=..." is about; "" for other lines. */
 static const char *file_of(const settings *given, const char *line)
 {
-    size_t i, number;
+    size_t i, number, count;
     for (i = 0; i < FILE_OPTIONS; i++) {
         const size_t length = strlen(file_options[i]);
+        const char *const *files = files_of(given, i, &count);
         if (strncmp(line, file_options[i], length) != 0 || line[length] != ' ') continue;
         number = strtoul(line + length, NULL, 10);
-        return number - 1 < arrlenu(files_of(given, i)) ? files_of(given, i)[number - 1] : "";
+        return number - 1 < count ? files[number - 1] : "";
     }
     return "";
 }

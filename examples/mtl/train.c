@@ -27,27 +27,12 @@ static void check_swap(const settings *given, const corpus *all)
     fail_usage("--swap: no task of the training data has tags B-TYPE and I-TYPE, whose spans it exchanges");
 }
 
-/* Reads everything that the command line names. */
-static void read_training_data(settings *given, corpus *all)
+/* Adds the columns of --task. */
+static void add_named_tasks(const settings *given, corpus *all)
 {
-    int frames = arrlenu(given->frames) > 0;
-    char **files = frames ? given->frames : given->data;
     source command_line = { 0 };
     size_t i;
     command_line.path = "--task";
-    all->only = given->only;
-    all->ranks = given->ranks;
-    all->sequence = given->sequence;
-    all->features = given->features;
-    all->sequence_by = "--sequence names";
-    all->features_by = "--features names";
-    all->quiet = given->quiet;
-    all->predicts_words = given->lm && strcmp(given->lm, "none") != 0;
-    all->gaps = given->gaps;
-    if (given->gaps && strcmp(given->gaps, "mean") != 0 && strcmp(given->gaps, "last") != 0)
-        fail_usage("--gaps %s: expected mean or last", given->gaps);
-    if (given->gaps && !frames) fail_usage("--gaps: is for --frames; texts have no gaps");
-    all->max_tokens = (size_t)given->max_tokens;
     for (i = 0; i < arrlenu(given->tasks); i++) {
         char *text = given->tasks[i], *colon = strchr(text, ':');
         size_t width = 1;
@@ -61,17 +46,55 @@ static void read_training_data(settings *given, corpus *all)
             fail_usage("--task %s: the name %s; rename the column in the file, too", text, name_fault(text));
         corpus_task(all, &command_line, NULL, text, kind, width);
     }
+}
+
+/* Adds the columns of --tokens. */
+static void add_named_tokens(const settings *given, corpus *all)
+{
+    source command_line = { 0 };
+    size_t i;
     command_line.path = "--tokens";
-    if (frames && arrlenu(given->tokens))
+    if (arrlenu(given->frames) && arrlenu(given->tokens))
         fail_usage("--tokens: are read beside words; --frames are rows of numbers, named by --features");
     for (i = 0; i < arrlenu(given->tokens); i++)
         if (find_tokens(all, given->tokens[i]) < 0) add_tokens(all, &command_line, NULL, given->tokens[i]);
-    for (i = 0; i < arrlenu(given->clamps) && frames; i++) apply_clamp(all, given->clamps[i]);
+}
+
+/* What the command line says of the columns, before a file is read. */
+static void describe_columns(const settings *given, corpus *all)
+{
+    const int frames = arrlenu(given->frames) > 0;
+    size_t i;
+    all->only = given->only;
+    all->ranks = given->ranks;
+    all->sequence = given->sequence;
+    all->features = given->features;
+    all->sequence_by = "--sequence names";
+    all->features_by = "--features names";
+    all->quiet = given->quiet;
+    all->predicts_words = given->lm && strcmp(given->lm, "none") != 0;
+    all->gaps = given->gaps;
+    if (given->gaps && strcmp(given->gaps, "mean") != 0 && strcmp(given->gaps, "last") != 0)
+        fail_usage("--gaps %s: expected mean or last", given->gaps);
+    if (given->gaps && !frames) fail_usage("--gaps: is for --frames; texts have no gaps");
+    all->max_tokens = (size_t)given->max_tokens;
+    add_named_tasks(given, all);
+    add_named_tokens(given, all);
+    if (!frames && arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
+    for (i = 0; i < arrlenu(given->clamps); i++) apply_clamp(all, given->clamps[i]);
+}
+
+/* Reads everything that the command line names. */
+static void read_training_data(settings *given, corpus *all)
+{
+    const int frames = arrlenu(given->frames) > 0;
+    char **files = frames ? given->frames : given->data;
+    size_t i;
+    describe_columns(given, all);
     for (i = 0; i < arrlenu(files); i++) read_dataset(all, files[i], frames, &all->train);
     corpus_close(all);
     choose_by_data(given, all);
     if (!frames) {
-        if (arrlenu(given->clamps)) fail_usage("--clamp is for --frames");
         make_vocabulary(given, all);
         make_phrases(given, all);
         read_vectors(given, all);
@@ -206,51 +229,75 @@ static void report_scores(const settings *given, const corpus *all, mtl_model *m
     arrfree(scores.tasks);
 }
 
-int command_train(const settings *told, corpus *all)
+static void check_outputs(const settings *given)
 {
-    settings chosen = *told, *given = &chosen;      /* with what the data say */
-    mtl_error err = { 0 }, broken = { 0 };
-    mtl_fit_result result = { 0 };
-    mtl_share_desc share;
-    mtl_model *model;
-    mtl_batch *data, *valid;
-    const char *fixed;
-    int several, *tasks = NULL;
-    size_t k;
     check_output(given, given->out, "--out");
     if (given->log) check_output(given, given->log, "--log");
     if (given->log && strcmp(given->log, given->out) == 0)
         fail("--log %s: is --out, too; expected another path", given->log);
-    read_training_data(given, all);
-    share = given->share;
-    several = given->automatic && arrlenu(all->tasks) > 1;
+}
+
+/* There is a search for what is shared if there are several tasks, and data to choose by. */
+static void decide_search(settings *given, const corpus *all)
+{
+    const int several = given->automatic && arrlenu(all->tasks) > 1;
+    const char *fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0" : NULL;
     given->automatic = several && arrlenu(all->valid) > 0;
-    check_lm_tasks(given, all);
-    fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0" : NULL;
     if (given->automatic && fixed)
         fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full",
                    fixed);
-    check_sampler_weights(given, all);
     if (several && !given->automatic && !given->quiet)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
-    report_direction(given);
-    report_useless(given);
-    for (k = 0; k < arrlenu(all->tasks); k++) arrput(tasks, (int)k);
+}
+
+/* The untrained model of all tasks, with the means of the data's numbers, which scale its inputs and answers. */
+static mtl_model *begin_model(const settings *given, corpus *all, const int *tasks)
+{
+    mtl_share_desc share = given->share;
+    mtl_error err = { 0 };
+    mtl_model *model;
     if (!share.sets) share.sets = (int)arrlenu(all->train);
     model = create_model(given, all, tasks, &share);
     begin_from_files(given, all, model, 1);
     find_feature_scales(all);
     find_target_scales(all);
     set_means(all, model, 0, &err);
-    data = make_batches(all, all->train, model);
-    valid = make_batches(all, all->valid, model);
     check(&err);
-    model = train(given, all, model, data, valid, tasks, &result, &broken);
-    choose_thresholds(given, all, model, valid);
+    return model;
+}
+
+static void save_model(const settings *given, const corpus *all, mtl_model *model)
+{
+    mtl_error err = { 0 };
     set_means(all, model, 1, &err);
     mtl_model_save(model, given->out, &err);
     set_means(all, model, 0, &err);
     check(&err);
+}
+
+int command_train(const settings *told, corpus *all)
+{
+    settings chosen = *told, *given = &chosen;      /* with what the data say */
+    mtl_error broken = { 0 };
+    mtl_fit_result result = { 0 };
+    mtl_model *model;
+    mtl_batch *data, *valid;
+    int *tasks = NULL;
+    size_t k;
+    check_outputs(given);
+    read_training_data(given, all);
+    check_lm_tasks(given, all);
+    check_sampler_weights(given, all);
+    decide_search(given, all);
+    report_direction(given);
+    report_useless(given);
+    for (k = 0; k < arrlenu(all->tasks); k++) arrput(tasks, (int)k);
+    model = begin_model(given, all, tasks);
+    data = make_batches(all, all->train, model);
+    valid = make_batches(all, all->valid, model);
+    model = train(given, all, model, data, valid, tasks, &result, &broken);
+    choose_thresholds(given, all, model, valid);
+    save_model(given, all, model);
     if (broken.code)
         fail("%s; the best model so far (epoch %zu) is in %s", broken.message, result.best_epoch, given->out);
     report_end(given, &result);
