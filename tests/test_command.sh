@@ -1526,7 +1526,8 @@ check "it names at least the bytes of one weight matrix" at_least "$(sed -n 's/.
 refuses "--precision of no kind" 2 "--precision half|f32, bf16" $base --precision half
 refuses "--cell of no kind" 2 "--cell lstn|rnn, gru, lstm" $base --cell lstn
 refuses "--dir of no kind" 2 "--dir both|uni or bi" $base --dir both
-refuses "--preset of no kind" 2 "--preset finest|plain" $base --preset finest
+refuses "--preset of no kind" 2 "--preset 12: no such preset; expected auto, plain, best" $base --preset 12
+refuses "--preset that is misspelt" 2 "did you mean plain" $base --preset plian
 refuses "--pool of no kind" 2 "--pool sum|last, mean, max, attention" $base --pool sum
 refuses "--pool beside no kind" 2 "--pool sum: |none, last, mean" $base --pool attention+sum
 refuses "--pool-of no task" 2 "--pool-of mood=intend|no task intend" $base --pool-of mood=intend

@@ -21,8 +21,6 @@ static const structure_row structures[] = {
     { "group",   "one for those that it did not harm",             MTL_SHARE_FULL,    1.5, 0    },
     { "partial", "a shared encoder beside one of each task's own", MTL_SHARE_PARTIAL, 0.5, 0.625 },
 };
-/* The preset best has wide encoders already: a joint one is no wider. */
-static const double WIDEST_BEST = 1;
 enum { ALONE, FULL, GROUP, PARTIAL };       /* rows of structures[] */
 enum { STRUCTURES = sizeof structures / sizeof *structures, BLOCKS = 20 };
 
@@ -116,8 +114,7 @@ static mtl_model *make_model(const settings *given, corpus *all, const attempt *
 {
     mtl_share_desc share = given->share;
     share.kind = of->structure->kind;
-    share.hidden = (int)ceil(fmin(of->structure->hidden, given->best ? WIDEST_BEST : HUGE_VAL)
-                             * given->encoder.hidden);
+    share.hidden = (int)ceil(fmin(of->structure->hidden, given->widest) * given->encoder.hidden);
     share.own_hidden = (int)ceil(of->structure->own * given->encoder.hidden);
     return create_model(given, all, of->tasks, &share);
 }

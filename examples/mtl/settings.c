@@ -76,8 +76,10 @@ static const preset_row preset_best[] = {
     { "trainer.average_rises", "1" }, { "trainer.rdrop", "0.5" },       { "trainer.sum_steps", "1" },
     { "fit.equal_length", "1" },    { "fit.swap", "0.9" },              { "fit.keep", "parts" },
     { NULL, NULL } };
-static const struct { const char *name; const preset_row *rows; int by_data; } presets[] = {
-    { "auto", preset_auto, 1 }, { "plain", preset_plain, 0 }, { "best", preset_best, 1 } };
+/* by_data: what is shared and for how long is chosen by the data; widest: units of a joint model that it tries
+   at most, as a share of the encoder's: that of `best` is wide already. */
+static const struct { const char *name; const preset_row *rows; int by_data; double widest; } presets[] = {
+    { "auto", preset_auto, 1, 1.5 }, { "plain", preset_plain, 0, 1.5 }, { "best", preset_best, 1, 1 } };
 enum { PRESETS = sizeof presets / sizeof *presets };
 
 void add_fields_text(char **text, const settings *given, const group *of)
@@ -246,15 +248,26 @@ void set_field(settings *given, const char *option, const char *path, const char
     else set_member(option, field, (char *)given + in->offset, text);
 }
 
+/* The index of a preset in presets[]. */
+static size_t find_preset(const char *name)
+{
+    const char **known = NULL;
+    size_t i;
+    for (i = 0; i < PRESETS; i++) {
+        if (strcmp(presets[i].name, name) == 0) break;
+        arrput(known, presets[i].name);
+    }
+    if (i == PRESETS) fail_usage("--preset %s: no such preset%s", name, suggestion(name, known));
+    arrfree(known);
+    return i;
+}
+
 void settings_init(settings *given, int command, const char *preset)
 {
     const preset_row *row;
     char threads[24];
-    size_t i;
+    const size_t i = find_preset(preset);
     long processors = usable_processors();
-    for (i = 0; i + 1 < PRESETS && strcmp(presets[i].name, preset) != 0; i++) { }
-    if (strcmp(presets[i].name, preset) != 0)
-        fail_usage("--preset %s: no such preset; expected auto, plain or best", preset);
     memset(given, 0, sizeof *given);
     given->command = command;
     given->min_count = 1;
@@ -262,6 +275,7 @@ void settings_init(settings *given, int command, const char *preset)
     given->preset = presets[i].name;
     given->automatic = given->by_data = presets[i].by_data;
     given->best = presets[i].rows == preset_best;
+    given->widest = presets[i].widest;
     snprintf(threads, sizeof threads, "%ld", processors < 1 ? 1 : processors > 1024 ? 1024 : processors);
     set_field(given, "--threads", "trainer.threads", threads);
     set_field(given, "--threads", "predictor.threads", threads);
