@@ -351,6 +351,12 @@ static mtl_real *golden_dense_gradient(golden_training *g, const mtl_tensor *t)
     return all;
 }
 
+/* 1 when it is of the encoder that a desc without columns has, which these tasks do not read. */
+static int golden_is_unused(const golden_training *g, const mtl_tensor *t)
+{
+    return !g->c->model.column_count && strncmp(t->name, "encoder.", 8) == 0;
+}
+
 /* The first update's losses and gradients. */
 static void golden_compare_gradients(golden_training *g)
 {
@@ -368,7 +374,7 @@ static void golden_compare_gradients(golden_training *g)
         const mtl_tensor *t = set->tensors[i];
         const mtl_real *want;
         if (t->frozen) continue;            /* running averages */
-        if (!g->c->model.column_count && strncmp(t->name, "encoder.", 8) == 0) {
+        if (golden_is_unused(g, t)) {
             assert_int_equal(mtl_gradients_get(mtl_trainer_gradients(g->trainer), t)->state, MTL_GRAD_NONE);
             continue;
         }
@@ -396,13 +402,14 @@ static void golden_compare_updates(golden_training *g)
         golden_compare_number(g, "lr", step.lr, (size_t)u);
     }
     for (i = 0; i < set->count; i++) {
+        if (golden_is_unused(g, set->tensors[i])) continue;
         snprintf(name, sizeof name, "final.%s", set->tensors[i]->name);
         golden_compare(g->c->name, name, set->tensors[i]->value, case_reals(g->c, name, &g->err),
                        set->tensors[i]->count);
     }
 }
 
-/* What every task answers to the first batch. */
+/* What every task answers to the first batch, from states of zeros. */
 static void golden_compare_answers(golden_training *g)
 {
     mtl_predictor_desc how = {0};
@@ -413,6 +420,7 @@ static void golden_compare_answers(golden_training *g)
     how.aside = 1;
     predictor = mtl_predictor_create(g->model, &how, &g->err);
     case_batches(g->c, g->model, 0, g->batches, g->states, &g->err);
+    g->batches[0].state = NULL;
     mtl_predict(predictor, &g->batches[0], out, &g->err);
     golden_training_check(g);
     for (k = 0; k < g->c->model.task_count; k++) {
@@ -460,7 +468,7 @@ static void test_golden_models(void **state)
 static void test_golden_parts(void **state)
 {
     static const struct { const char *file; int cases; } files[] = {
-        { "norms.safetensors", 3 }, { "heads.safetensors", 2 }, { "columns.safetensors", 3 },
+        { "norms.safetensors", 4 }, { "heads.safetensors", 4 }, { "columns.safetensors", 4 },
         { "kinds.safetensors", 2 }, { "characters.safetensors", 1 },
     };
     size_t i;

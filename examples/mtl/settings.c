@@ -76,8 +76,8 @@ static const preset_row preset_best[] = {
     { "trainer.average_rises", "1" }, { "trainer.rdrop", "0.5" },       { "trainer.sum_steps", "1" },
     { "fit.equal_length", "1" },    { "fit.swap", "0.9" },              { "fit.keep", "parts" },
     { NULL, NULL } };
-/* by_data: what is shared and for how long is chosen by the data; widest: units of a joint model that it tries
-   at most, as a share of the encoder's: that of `best` is wide already. */
+/* by_data: what is shared and for how long is chosen by the data; widest: the units of a joint model that it
+   tries, at most, as a share of the encoder's: that of `best` is wide already. */
 static const struct { const char *name; const preset_row *rows; int by_data; double widest; } presets[] = {
     { "auto", preset_auto, 1, 1.5 }, { "plain", preset_plain, 0, 1.5 }, { "best", preset_best, 1, 1 } };
 enum { PRESETS = sizeof presets / sizeof *presets };

@@ -34,7 +34,7 @@ typedef struct settings {
     const char *vectors, *vectors_rate, *word_dropout, *lm;
     struct origin *origins;                 /* set_by */
     int best;                               /* the preset is `best`: best.h */
-    double widest;                          /* the preset's: a joint model's units, as a share of a task's alone */
+    double widest;                          /* units of a joint model by those of a task's alone, at most */
     assignment *assignments;
     mtl_input_desc input;                   /* of a text input */
     mtl_input_desc characters, affix_input; /* of inputs beside it: words.c */

@@ -241,7 +241,8 @@ static void check_outputs(const settings *given)
 static void decide_search(settings *given, const corpus *all)
 {
     const int several = given->automatic && arrlenu(all->tasks) > 1;
-    const char *fixed = arrlenu(given->freeze) ? "--freeze" : frozen_vectors(given) ? "--vectors-rate 0" : NULL;
+    const char *fixed = arrlenu(given->freeze) ? "--freeze"
+        : frozen_vectors(given) ? "--vectors-rate 0" : NULL;
     given->automatic = several && arrlenu(all->valid) > 0;
     if (given->automatic && fixed)
         fail_usage("%s is for a model of known structure: give --share NAME, too, such as --share full",
@@ -250,7 +251,7 @@ static void decide_search(settings *given, const corpus *all)
         note("without --valid data there is nothing to choose by: all tasks share one encoder");
 }
 
-/* The untrained model of all tasks, with the means of the data's numbers, which scale its inputs and answers. */
+/* The untrained model of all tasks, with the means of the data's numbers, which scale inputs and answers. */
 static mtl_model *begin_model(const settings *given, corpus *all, const int *tasks)
 {
     mtl_share_desc share = given->share;

@@ -136,7 +136,7 @@ static void case_set_task(mtl_task_desc *task, char *rest, mtl_error *err)
 {
     mtl_mix_desc *mix = &task->tap;
     const case_name names[] = { { "from", &mix->from }, { "by", &mix->by }, { "stop", &mix->stop },
-                                { NULL, NULL } };
+                                { "pool_of", &task->pool_of }, { NULL, NULL } };
     case_set_fields(MTL_DESC_TASK, task, names, mix, rest, err);
 }
 

@@ -344,6 +344,17 @@ def norms_config():
     } | ONE_UPDATE
 
 
+def norms_beside_config():
+    """Around the other cells, one norm each."""
+    norms = {"lstm": ["norm_input"], "rnn": ["norm_between"], "mingru": ["norm_output", "residual"]}
+    columns = [{"name": cell, "from": ["x"], "cell": cell, "hidden": 2, "layers": 2, "bidirectional": True} | dict.fromkeys(of, True)
+               for cell, of in norms.items()]
+    return {
+        "inputs": [{"name": "x", "features": 3}], "columns": columns,
+        "tasks": [{"name": "class", "kind": "class", "classes": 3, "level": "step", "from": list(norms)}],
+    } | ONE_UPDATE
+
+
 def batch_norm_config(updates):
     """Of standardised features, and of the rows of a head that have labels; two micro-batches, each by itself."""
     return {
@@ -371,6 +382,21 @@ def pools_config():
         "inputs": [{"name": "words", "vocabulary": 7, "width": 4, "scale": 4.0}], "columns": [],
         "tasks": [{"name": name, "kind": "real", "from": ["words"], "pool": name} | fields for name, fields in pools.items()],
     } | ONE_UPDATE
+
+
+def shared_pools_config():
+    """Scores that tasks share, of a hidden layer and of the rows."""
+    shared = {"keys": {"pool": "additive"}, "keys_too": {"pool": "additive", "pool_of": "keys"},
+              "rows": {"pool": "attention"}, "rows_too": {"pool": "attention", "pool_of": "rows", "pool_beside": "mean"}}
+    return {
+        "inputs": [{"name": "words", "vocabulary": 7, "width": 3, "scale": 4.0}], "columns": [],
+        "tasks": [{"name": name, "kind": "real", "from": ["words"]} | fields for name, fields in shared.items()],
+    } | ONE_UPDATE
+
+
+def carried(config):
+    """Three updates on parts of the same sequences, each from what the one before left."""
+    return config | {"run": {"updates": 3, "data": 1, "batches": 1, "carry": True}}
 
 
 def attention_config():
@@ -463,17 +489,21 @@ Case = namedtuple("Case", "config lengths share", defaults=[None])
 PARTS = {
     "norms": {
         "layer_norm": Case(norms_config(), [RAGGED]),
+        "layer_norm_beside": Case(norms_beside_config(), [RAGGED]),
         "batch_norm": Case(batch_norm_config(1), [[3, 1, 2, 2, 1], [1, 2, 3, 1]]),
         "batch_norm_running": Case(batch_norm_config(4), [[3, 1, 2, 2, 1], [1, 2, 3, 1]], "batch_norm"),
     },
     "heads": {
         "activations": Case(activations_config(), [[4, 2]]),
         "pools": Case(pools_config(), [RAGGED]),
+        "pools_shared": Case(shared_pools_config(), [RAGGED]),
+        "pools_carried": Case(carried(pools_config()), [RAGGED], "pools"),
     },
     "columns": {
         "attention": Case(attention_config(), [[4, 18, 1]]),
         "conv": Case(conv_config(), [[2, 9, 1, 4]]),
         "mingru": Case(mingru_config(), [RAGGED]),
+        "mingru_carried": Case(carried(mingru_config()), [RAGGED], "mingru"),
     },
     "kinds": {
         "kinds": Case(kinds_config(), [[6, 1, 5]]),

@@ -131,10 +131,16 @@ class Scores(nn.Module):
         self.keys = nn.Linear(inputs, width or inputs) if kind == "additive" else None
         self.score = nn.Linear((width or inputs) if self.keys else inputs, 1, bias=False)
 
-    def forward(self, rows, lengths):
-        scores = self.factor * self.score(torch.tanh(self.keys(rows)) if self.keys else rows)
-        parts = zip(torch.split(scores, lengths), torch.split(rows, lengths))
-        return torch.cat([torch.softmax(s, 0).T @ x for s, x in parts])
+    def forward(self, rows, lengths, before=None):
+        """[B][width], and what goes on to the next batch: all steps so far stand for one more of theirs."""
+        scores = torch.split(self.factor * self.score(torch.tanh(self.keys(rows)) if self.keys else rows), lengths)
+        rows = torch.split(rows, lengths)
+        if before:
+            scores = [torch.cat(both) for both in zip(before[0], scores)]
+            rows = [torch.cat(both) for both in zip(before[1], rows)]
+        y = torch.cat([torch.softmax(s, 0).T @ x for s, x in zip(scores, rows)])
+        total = torch.stack([torch.logsumexp(s, 0) for s in scores])
+        return y, (total[:, None].detach(), y[:, None].detach())
 
 
 def ranks(scores, cuts):

@@ -7,7 +7,7 @@ A model is described by a dictionary with the fields of the C descs under their 
     columns  [{name, from, cell, hidden, layers, bidirectional, activation, reset, no_bias, norm_input, norm_between,
                norm_output, norm_epsilon, residual}, or of the kinds conv and attention (parts.py) with their fields]
     tasks    [{name, from, kind, level, classes or width, weight, loss, huber_delta, label_smoothing, pool, pool_beside,
-               pool_width, hidden, activation, batch_norm, class_weights, evaluate_only, mean, deviation, tied}]
+               pool_width, pool_of, hidden, activation, batch_norm, class_weights, evaluate_only, mean, deviation, tied}]
     trainer  {optimizer, lr, momentum, ..., clip_norm, clip_value}
     freeze   [prefix, ...]            rate {prefix: factor}
     run      {updates, data, batches, carry}: how many updates, over how many different data (then from the first again), each
@@ -203,10 +203,12 @@ def pools_of(task):
 
 
 class Head(nn.Module):
-    def __init__(self, task, inputs):
+    def __init__(self, task, inputs, lender=None):
+        """lender: the head of the task whose scores pool."""
         super().__init__()
         self.pools = pools_of(task)
-        for kind in set(self.pools) & {"attention", "additive", "dot"}:
+        self.lender = [lender]                  # a list hides its parameters from this module
+        for kind in set(self.pools) & {"attention", "additive", "dot"} if not lender else ():
             self.attention = parts.Scores(kind, inputs, task.get("pool_width"))
         widths = [inputs * len(self.pools)] + list(task.get("hidden", []))
         self.activation = ACTIVATIONS[task.get("activation", "relu")]
@@ -216,9 +218,10 @@ class Head(nn.Module):
         self.output = nn.Linear(widths[-1], 1 if task["kind"] == "ordinal" else outputs_of(task))
 
     def pool(self, rows, lengths, reverse, before):
-        """Pools side by side, and what they leave; those with scores begin anew with each batch here."""
+        """Pools side by side, and what they leave for the next batch."""
+        attention = getattr(self.lender[0] or self, "attention", None)
         pooled = [pool_on(rows, lengths, kind, reverse, before and before[i]) if kind in ("last", "mean", "max")
-                  else (self.attention(rows, lengths), None) for i, kind in enumerate(self.pools)]
+                  else attention(rows, lengths, before and before[i]) for i, kind in enumerate(self.pools)]
         return torch.cat([y for y, _ in pooled], 1), [left for _, left in pooled]
 
     def normalised(self, norm, x, asked):
@@ -363,7 +366,7 @@ class Model(nn.Module):
         reverse = self.reverse(t["from"])
         if t["kind"] == "lm":
             return parts.Words(t, len(reverse), self.ways(t), self.words()["width"])
-        return Head(t, len(reverse))
+        return Head(t, len(reverse), self.parts.get(t.get("pool_of")))
 
     def words(self):
         """The input whose ids language models predict."""
