@@ -41,14 +41,14 @@ class Joint(nn.Module):
         self.lstm = nn.LSTM(128, 128, bidirectional=True, batch_first=True)
         self.intent, self.slots = nn.Linear(256, intents), nn.Linear(256, tags)
 
+    def encode(self, e, lengths):
+        if not self.packed:
+            return self.lstm(e)[0]
+        rows = pack_padded_sequence(e, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm(rows)[0], batch_first=True)[0]
+
     def forward(self, x, lengths):
-        e = self.dropout(self.embedding(x))
-        if self.packed:
-            rows = pack_padded_sequence(e, lengths, batch_first=True, enforce_sorted=False)
-            h = pad_packed_sequence(self.lstm(rows)[0], batch_first=True)[0]
-        else:
-            h = self.lstm(e)[0]
-        h = self.dropout(h)
+        h = self.dropout(self.encode(self.dropout(self.embedding(x)), lengths))
         padding = torch.arange(x.shape[1])[None, :] >= lengths[:, None]
         return self.intent(h.masked_fill(padding.unsqueeze(-1), -torch.inf).amax(1)), self.slots(h)
 
@@ -112,6 +112,17 @@ def evaluate(model, rows, texts, tags):
     return {"intent": right / len(rows), "slot_f1": 2 * hit / max(1, guessed + real), "joint": both / len(rows)}
 
 
+def dictionaries(rows):
+    words, intents, tags = {"<pad>": 0, "<unknown>": UNKNOWN}, {}, {}
+    for text, intent, slots in rows:
+        intents.setdefault(intent, len(intents))
+        for word in text:
+            words.setdefault(word, len(words))
+        for tag in slots:
+            tags.setdefault(tag, len(tags))
+    return words, intents, tags
+
+
 def main():
     options = argparse.ArgumentParser(description="joint intent and slots with PyTorch")
     options.add_argument("folder")
@@ -124,13 +135,7 @@ def main():
     torch.manual_seed(options.seed)
     random.seed(options.seed)
     train, valid = read(options.folder + "/train.tsv"), read(options.folder + "/valid.tsv")
-    words, intents, tags = {"<pad>": 0, "<unknown>": UNKNOWN}, {}, {}
-    for text, intent, slots in train:
-        intents.setdefault(intent, len(intents))
-        for word in text:
-            words.setdefault(word, len(words))
-        for tag in slots:
-            tags.setdefault(tag, len(tags))
+    words, intents, tags = dictionaries(train)
     rows, checks = numbered(train, words, intents, tags), numbered(valid, words, intents, tags)
     tokens = sum(len(row[0]) for row in rows)
     model = Joint(len(words), len(intents), len(tags), options.packed)
@@ -144,4 +149,5 @@ def main():
                           "tokens_per_second": tokens / (middle - start), **scores}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
