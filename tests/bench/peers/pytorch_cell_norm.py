@@ -2,10 +2,11 @@
 """Would layer norm inside the cells gain anything? The joint model of pytorch_snips.py with nn.LSTM or nn.GRU, and with the same
 cells normalised inside (Ba, Kiros and Hinton 2016, appendix: each product of a cell by itself and, of an LSTM, the cell state).
 
-usage: pytorch_cell_norm.py FOLDER... [--seeds N] [--epochs N] [--sentences N]      each FOLDER has train.tsv and valid.tsv
+usage: pytorch_cell_norm.py FOLDER... [--cells lstm,gru] [--seeds N] [--epochs N] [--sentences N] [--lr X] [--linear]
 
-Prints TSV: a row for each training, of the epoch best by the mean of intent and F1 on valid.tsv, in points; then what the norms
-gain, as means over seeds with their standard deviation. --sentences: the first so many of train.tsv."""
+Each FOLDER has train.tsv and valid.tsv. --sentences: the first so many of train.tsv; --linear: the rate falls to a twentieth, update by
+update. Prints TSV: a row for each training, of the epoch best by the mean of intent and F1 on valid.tsv, in points; then what the
+norms gain, as means over seeds with their standard deviation."""
 import argparse
 import os
 import random
@@ -14,7 +15,7 @@ import statistics
 import torch
 import torch.nn as nn
 
-from pytorch_snips import Joint, dictionaries, evaluate, numbered, read, train_epoch
+from pytorch_snips import BATCH, Joint, dictionaries, evaluate, numbered, read, train_epoch
 
 
 class NormedCell(nn.Module):
@@ -69,15 +70,17 @@ def make(kind, normed, sizes):
     return model
 
 
-def best(kind, normed, seed, train, valid, epochs):
+def best(kind, normed, seed, train, valid, options):
     torch.manual_seed(seed)
     random.seed(seed)
     words, intents, tags = dictionaries(train)
     rows, checks = numbered(train, words, intents, tags), numbered(valid, words, intents, tags)
     model = make(kind, normed, (len(words), len(intents), len(tags)))
-    optimizer, scores = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), []
-    for _ in range(epochs):
-        train_epoch(model, optimizer, rows)
+    optimizer, scores = torch.optim.Adam(model.parameters(), lr=options.lr, fused=True), []
+    updates = options.epochs * -(-len(rows) // BATCH)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, updates) if options.linear else None
+    for _ in range(options.epochs):
+        train_epoch(model, optimizer, rows, schedule)
         scores.append(evaluate(model, checks, valid, tags))
     score = max(scores, key=lambda s: s["intent"] + s["slot_f1"])
     return [100 * score[name] for name in ("intent", "slot_f1", "joint")]
@@ -86,6 +89,9 @@ def best(kind, normed, seed, train, valid, epochs):
 def main():
     options = argparse.ArgumentParser(description="layer norm inside the cells, with PyTorch")
     options.add_argument("folders", nargs="+", metavar="FOLDER")
+    options.add_argument("--cells", default="lstm,gru")
+    options.add_argument("--lr", type=float, default=1e-3)
+    options.add_argument("--linear", action="store_true")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--epochs", type=int, default=12)
     options.add_argument("--sentences", type=int)
@@ -95,10 +101,10 @@ def main():
     for folder in options.folders:
         name = os.path.basename(os.path.normpath(folder))
         train, valid = read(folder + "/train.tsv")[:options.sentences], read(folder + "/valid.tsv")
-        for kind in ("lstm", "gru"):
+        for kind in options.cells.split(","):
             gains = []
             for seed in range(1, options.seeds + 1):
-                of = [best(kind, normed, seed, train, valid, options.epochs) for normed in (False, True)]
+                of = [best(kind, normed, seed, train, valid, options) for normed in (False, True)]
                 gains.append([b - a for a, b in zip(*of)])
                 for normed in (0, 1):
                     print("\t".join([name, kind, str(normed), str(seed)] + [f"{x:.2f}" for x in of[normed]]), flush=True)

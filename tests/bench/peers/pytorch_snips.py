@@ -69,7 +69,7 @@ def tensors(batch):
             torch.tensor([row[1] for row in batch]), pad_sequence([row[2] for row in batch], batch_first=True, padding_value=-1))
 
 
-def train_epoch(model, optimizer, rows):
+def train_epoch(model, optimizer, rows, schedule=None):
     model.train()
     for batch in batches_of(rows, BATCH, True):
         x, lengths, intent, slots = tensors(batch)
@@ -79,6 +79,8 @@ def train_epoch(model, optimizer, rows):
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
+        if schedule:
+            schedule.step()
 
 
 def spans(tags):
