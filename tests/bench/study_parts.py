@@ -63,20 +63,22 @@ def train(name, amount, how, seed, options, place):
 
 
 def table(rows, variants, amounts, single):
-    """A row for each variant, or amount: scores, and what they are above the study's first."""
-    scores = {}
+    """Of each set: scores of the study's first variant, or of single tasks, then what the others gain on these."""
+    scores, first = {}, "alone" if single else list(variants)[0]
     for name, amount, variant, how, seed, task, value, _ in rows:
-        scores.setdefault((name, task), {}).setdefault((int(amount), variant, how == "joint"), {})[seed] = float(value)
-    first, lines = list(variants)[0], []
-    for (name, task), of in scores.items():
+        of = first if how != "joint" else variant
+        scores.setdefault(name, {}).setdefault(task, {}).setdefault((int(amount), of), {})[seed] = float(value)
+    for name, tasks in scores.items():
+        lines = []
         for amount in amounts:
-            for variant in variants:
-                base = of.get((amount, first, not single), {})
-                found = of.get((amount, variant, True), {})
-                gains = [found[seed] - base[seed] for seed in found if seed in base]
-                lines.append([name, task, f"{amount} %", variant, shown(list(base.values()), ""), shown(list(found.values()), ""),
-                              shown(gains)])
-    print(markdown(["set", "task", "data", "variant", "single" if single else first, "score", "gain"], lines))
+            for variant in dict.fromkeys([first, *variants]):
+                cells = [cell(of.get((amount, first), {}), of.get((amount, variant), {}), variant == first) for of in tasks.values()]
+                lines.append([f"{amount} %, {variant}" if len(amounts) > 1 else variant] + cells)
+        print(markdown([name, *tasks], lines) + "\n")
+
+
+def cell(base, found, is_base):
+    return shown(list(base.values()), "") if is_base else shown([found[seed] - base[seed] for seed in found if seed in base])
 
 
 def main():
