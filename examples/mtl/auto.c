@@ -97,8 +97,8 @@ static double mean_length(const mtl_batch *data)
 }
 
 /* Teachers of a joint model are those of its tasks alone. With R-Drop there are none, unless the curriculum
-   asks them what is easy: answers have their twins to agree with, and teachers made them worse
-   (docs/results.md). */
+   asks them what is easy: answers have their twins to agree with, and in the mean of two data
+   sets teachers gained nothing beside these (docs/results.md). */
 static lesson *make_lessons(const search *s, const attempt *of, mtl_batch *train)
 {
     const settings *given = s->to->given;

@@ -9,8 +9,8 @@
 
 /* Small data sets need many passes, large ones few: updates grow with the root of the number of sequences. */
 static const double UPDATES_PER_ROOT = 60, FEWEST_UPDATES = 1000;
-/* Of the preset best, whose updates cost more and whose rate is higher: so many, and so many more; below 420
-   sentences fewer, since more gained nothing there (docs/results.md). */
+/* Of the preset best, whose updates cost more and whose rate is higher: so many, and so many more; below 385
+   sentences fewer, since more gained little there (docs/results.md). */
 static const double BEST_UPDATES = 2000, BEST_UPDATES_PER_ROOT = 18, BEST_MOST_PER_ROOT = 120;
 
 static double planned_updates(const settings *given, size_t sequences)

@@ -29,18 +29,28 @@ static int is_there(const char *path) { return path && file_kind(path, NULL) == 
 
 /* ---- what a run was asked for -------------------------------------------------------------------------- */
 
-/* The options that name files, whose contents a run depends on. */
-static const char *const file_options[] = { "--data", "--frames", "--valid", "--teacher",
-                                            "--gazetteer", "--vectors", "--init-from" };
-enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options, FILE_LISTS = 5 };
+/* The options that name files, whose contents a run depends on; many: a growing array of them, else one. */
+static const struct { const char *name; size_t offset; int many; } file_options[] = {
+    { "--data", offsetof(settings, data), 1 },            { "--frames", offsetof(settings, frames), 1 },
+    { "--valid", offsetof(settings, valid), 1 },          { "--teacher", offsetof(settings, teachers), 1 },
+    { "--gazetteer", offsetof(settings, gazetteers), 1 }, { "--vectors", offsetof(settings, vectors), 0 },
+    { "--init-from", offsetof(settings, init_from), 0 },
+};
+enum { FILE_OPTIONS = sizeof file_options / sizeof *file_options };
 
 /* The files that an option names; *count: how many. */
 static const char *const *files_of(const settings *given, size_t option, size_t *count)
 {
-    char **const lists[] = { given->data, given->frames, given->valid, given->teachers, given->gazetteers };
-    const char *const *const single = option == FILE_LISTS ? &given->vectors : &given->init_from;
-    *count = option < FILE_LISTS ? arrlenu(lists[option]) : *single != NULL;
-    return option < FILE_LISTS ? (const char *const *)lists[option] : single;
+    const void *member = (const char *)given + file_options[option].offset;
+    const char *const *one = (const char *const *)member;
+    char **many;
+    if (!file_options[option].many) {
+        *count = *one != NULL;
+        return one;
+    }
+    many = *(char **const *)member;
+    *count = arrlenu(many);
+    return (const char *const *)many;
 }
 
 /* A line that tells a file's contents: its size and an FNV-1a hash (Fowler, Noll and Vo 1991). */
@@ -79,7 +89,7 @@ static char *settings_text(const settings *given, const mtl_model_desc *desc)
     size_t i, k, count;
     for (i = 0; i < FILE_OPTIONS; i++) {
         const char *const *files = files_of(given, i, &count);
-        for (k = 0; k < count; k++) add_file_text(&text, file_options[i], k, files[k]);
+        for (k = 0; k < count; k++) add_file_text(&text, file_options[i].name, k, files[k]);
     }
     add_options_text(&text, given);
     for (i = 0; i < GROUP_COUNT; i++)
@@ -105,9 +115,9 @@ static const char *file_of(const settings *given, const char *line)
 {
     size_t i, number, count;
     for (i = 0; i < FILE_OPTIONS; i++) {
-        const size_t length = strlen(file_options[i]);
+        const size_t length = strlen(file_options[i].name);
         const char *const *files = files_of(given, i, &count);
-        if (strncmp(line, file_options[i], length) != 0 || line[length] != ' ') continue;
+        if (strncmp(line, file_options[i].name, length) != 0 || line[length] != ' ') continue;
         number = strtoul(line + length, NULL, 10);
         return number - 1 < count ? files[number - 1] : "";
     }

@@ -72,12 +72,12 @@ def table(rows, variants, amounts, single):
         lines = []
         for amount in amounts:
             for variant in dict.fromkeys([first, *variants]):
-                cells = [cell(of.get((amount, first), {}), of.get((amount, variant), {}), variant == first) for of in tasks.values()]
-                lines.append([f"{amount} %, {variant}" if len(amounts) > 1 else variant] + cells)
+                entries = [entry(of.get((amount, first), {}), of.get((amount, variant), {}), variant == first) for of in tasks.values()]
+                lines.append([f"{amount} %, {variant}" if len(amounts) > 1 else variant] + entries)
         print(markdown([name, *tasks], lines) + "\n")
 
 
-def cell(base, found, is_base):
+def entry(base, found, is_base):
     return shown(list(base.values()), "") if is_base else shown([found[seed] - base[seed] for seed in found if seed in base])
 
 
